@@ -71,9 +71,10 @@ def philox4x32(counter: tuple, key: tuple[int, int]) -> tuple[np.ndarray, ...]:
 def box_muller(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Two independent standard normals from two 32-bit words, in strict float32 arithmetic.
 
-    The radius is sqrt(-2 log u) with u = (a // 2 + 1/2) / 2^31, so |z| <= sqrt(2 log 2^32) = 6.66
-    and the tail is as finely resolved as the middle. The two low bits of b choose the quadrant,
-    b as a signed number the angle within it. No libm call: the bits are the same everywhere.
+    The radius is sqrt(-2 log u) with u = 1/2 + a / 2^32, a read as a signed number, and at least
+    2^-33: so |z| <= sqrt(2 log 2^33) = 6.76. (u is a multiple of 2^-25 near 0, so beyond 5.9 the
+    radius takes few values.) The two low bits of b choose the quadrant, b read as a signed number
+    the angle within it. No libm call: the bits are the same everywhere.
 
     Parameters
     ----------
@@ -84,7 +85,7 @@ def box_muller(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     tuple of 2 ndarrays, dtype float32
     """
     f32 = np.float32
-    u = ((a >> np.uint32(1)).astype(f32) + f32(0.5)) * f32(2.0**-31)
+    u = np.maximum(a.view(np.int32).astype(f32) * f32(2.0**-32) + f32(0.5), f32(2.0**-33))
     bits = u.view(np.int32)
     exponent = (bits - _SQRT_HALF) >> np.int32(23)
     f = (bits - (exponent << np.int32(23))).view(f32) - f32(1)
