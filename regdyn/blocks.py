@@ -86,15 +86,13 @@ class _Track:
         if isinstance(self.plan.gradient, gradients.Well):
             grad = grad + gradients.pull(self.plan.gradient, self.theta)
         scale = float(self.plan.schedule[t - 1])
-        self.theta, self.state = advance(
-            self.theta, self.state, grad, t, self.hp, self.lam, scale
-        )
+        self.theta, self.state = advance(self.theta, self.state, grad, t, self.hp, self.lam, scale)
 
     def look(self, t: int, result: "Result") -> None:
         """Note first passages, and lanes that are not finite."""
         size = np.abs(self.theta)
         if not size.max() < np.inf:
-            result.saw_nonfinite(t, ~np.isfinite(size).all(axis=1))
+            result.saw_nonfinite(t, np.logical_not(np.isfinite(size).all(axis=1)))
         while (hit := size < self.bar).any():
             config, slot = np.nonzero(hit)
             param, lane = np.divmod(slot, len(self.lanes))
@@ -150,9 +148,7 @@ class Result:
         out = {k: np.concatenate([part[k] for part in self.closed]) for k in self.closed[0]}
         passed = self.passages.cumsum(axis=-1, dtype=np.int64)[..., self.plan.record]
         out["first_passage_count"] = np.diff(passed, axis=-1, prepend=0)
-        out["first_passage_median"] = statistics.passage_median(
-            self.passages, len(self.plan.lanes)
-        )
+        out["first_passage_median"] = statistics.passage_median(self.passages, len(self.plan.lanes))
         out["nonfinite_step"] = np.where(np.isinf(self.nonfinite), np.nan, self.nonfinite)
         if self.first is not None:
             out["first_passage"] = self.first

@@ -54,7 +54,10 @@ class Intermittent(NamedTuple):
 
 
 class AR1(NamedTuple):
-    r"""Stationary autoregression: g_t = std_t x_t, x_1 = z, x_t = phi x_{t-1} + sqrt(1 - phi^2) z."""
+    r"""Stationary autoregression::
+
+    g_t = std_t x_t,    x_1 = z,    x_t = phi x_{t-1} + sqrt(1 - phi^2) z
+    """
 
     phi: float = 0.9
     std: Any = 1e-5
@@ -215,8 +218,10 @@ class Source:
         now = slice(first - 1, first - 1 + n)
         if isinstance(self.gradient, Tape):
             values = self.gradient.values[now]
-            return values[:, self.lanes] if values.ndim == 2 else np.repeat(
-                values[:, None], len(self.lanes), axis=1
+            return (
+                values[:, self.lanes]
+                if values.ndim == 2
+                else np.repeat(values[:, None], len(self.lanes), axis=1)
             )
         x = self._noise(first, n) * self.std[now, None]
         return x if self.mean is None else x + self.mean[now, None]

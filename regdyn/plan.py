@@ -216,7 +216,7 @@ def _process_json(gradient: Any) -> dict[str, Any]:
     """A gradient process; of a tape only its shape and a hash."""
     name = next(n for n, kind in gradients.GRADIENTS.items() if kind is type(gradient))
     if isinstance(gradient, gradients.Tape):
-        digest = hashlib.sha256(np.ascontiguousarray(gradient.values)).hexdigest()
+        digest = hashlib.sha256(gradient.values.tobytes()).hexdigest()
         return {"name": name, "shape": list(gradient.values.shape), "sha256": digest}
     return {"name": name, **{f: np.asarray(v).tolist() for f, v in gradient._asdict().items()}}
 

@@ -54,7 +54,7 @@ def strength(reg: str, lam: Any) -> Strength:
 
 
 def decay(lam: Strength, lr: float, scale: float = 1.0) -> Decay:
-    """Coefficients of one step; `lr` is the rate before the schedule, `scale` is s_t = lr_t / lr."""
+    """Coefficients of one step; `lr` is before the schedule, `scale` is s_t = lr_t / lr."""
     return Decay(l2=lam.l2, before=1 - lr * scale * lam.adamw, after=1 - lam.wd * scale)
 
 
@@ -220,7 +220,10 @@ def convert(
     hp = rules.resolve(rule)
     lr = finite("lr", hp.lr if lr is None else lr, 0.0, open_below=True)
     hp = hp._replace(lr=lr)
-    for reg in (choose("regulariser", from_, REGULARIZERS), choose("regulariser", to, REGULARIZERS)):
+    for reg in (
+        choose("regulariser", from_, REGULARIZERS),
+        choose("regulariser", to, REGULARIZERS),
+    ):
         if reg == "l2" and from_ != to and strength != 0 and not isinstance(hp, rules.SGD):
             raise ValueError(
                 f"l2 under {rules.name_of(hp)} has no equivalent strength: the rule divides "
@@ -269,7 +272,7 @@ def decay_rate(reg: str, lam: float, hp: Any) -> float:
         raise ValueError(
             f"l2 with lr * lambda = {k:g} and momentum {mu:g} oscillates: it has no decay rate."
         )
-    # 1 - z1 = (1 - z1) (1 - z2) / (1 - z2) with (1 - z1) (1 - z2) = k: small rates keep their digits
+    # 1 - z1 = k / (1 - z2), since (1 - z1) (1 - z2) = k: so small rates keep their digits
     return 2 * k / (2 - trace + math.sqrt(trace * trace - 4 * det))
 
 

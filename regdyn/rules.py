@@ -36,9 +36,8 @@ def sqrt(x: Any) -> Any:
 
 def maximum(a: Any, b: Any) -> Any:
     """Larger of `a` and `b`, element by element; NaN if either is NaN."""
-    if isinstance(a, float) and isinstance(b, float):
-        return a if a >= b or a != a else b
-    return a.maximum(b) if hasattr(a, "maximum") else np.maximum(a, b)
+    method = getattr(a, "maximum", None)
+    return np.maximum(a, b) if method is None else method(b)
 
 
 def sign(x: Any) -> Any:

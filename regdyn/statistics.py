@@ -60,7 +60,9 @@ def summarise(x: np.ndarray, first_lane: int, thresholds: tuple[float, ...]) -> 
 
 def merge(a: Summary, b: Summary) -> Summary:
     """Both together; the blocks of `b` follow those of `a`, and are put beside them."""
-    moments = Moments(*(np.concatenate(pair, axis=-1) for pair in zip(a.moments, b.moments, strict=True)))
+    moments = Moments(
+        *(np.concatenate(pair, axis=-1) for pair in zip(a.moments, b.moments, strict=True))
+    )
     return Summary(
         moments,
         a.first,

@@ -1,0 +1,105 @@
+"""Pictures: one style for all, colour-blind safe, readable in print and at phone width.
+
+`draw(result) -> Figure`; nothing is shown or saved here.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib import colormaps, rc_context
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.axes import Axes
+
+STYLE: Any = {
+    "figure.dpi": 150,
+    "figure.constrained_layout.use": True,
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "0.9",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+}
+COLLAPSED = 1e-3  # the paper's threshold on |gamma|
+FLOOR = 1e-5  # lower end of logarithmic axes
+
+
+def strength_colours(lams: Any) -> dict[float, Any]:
+    """A colour for each strength: dark is strong. Cividis: safe for all kinds of colour vision."""
+    ordered = sorted((float(lam) for lam in lams), reverse=True)
+    return {
+        lam: colormaps["cividis"](0.9 * i / max(len(ordered) - 1, 1))
+        for i, lam in enumerate(ordered)
+    }
+
+
+def strength_label(lam: float) -> str:
+    """1e-4 rather than 0.0001 or 1e-04."""
+    return np.format_float_scientific(lam, trim="-", exp_digits=1) if lam else "0"
+
+
+def band(ax: "Axes", ds: "xr.Dataset", variable: str, colour: Any, label: str | None) -> None:
+    """Median over lanes as a line, the 10 to 90 % band around it; `ds` is one setting."""
+    q = ds[variable].where(ds["step"] > 0, drop=True)
+    steps = q["step"].values
+    ax.plot(steps, q.sel(q=0.5), color=colour, label=label)
+    ax.fill_between(steps, q.sel(q=0.1), q.sel(q=0.9), color=colour, alpha=0.25, linewidth=0)
+
+
+def mark_collapse(ax: "Axes") -> None:
+    """The paper's threshold for a collapsed scale."""
+    ax.axhline(COLLAPSED, color="0.3", linewidth=0.8, linestyle=":")
+
+
+def log_axes(ax: "Axes", ds: "xr.Dataset") -> None:
+    """Logarithmic axes from step 1 and from the floor."""
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.set_xlim(1, max(int(ds["step"][-1]), 2))
+    top = float(np.nanmax(np.where(np.isfinite(ds["abs_quantile"]), ds["abs_quantile"], np.nan)))
+    ax.set_ylim(FLOOR, max(2 * top, 10 * FLOOR))
+
+
+def draw(ds: "xr.Dataset") -> Figure:
+    """Picture of a result of `regdyn.simulate`.
+
+    A row for each rule and regulariser: |theta| on logarithmic axes, theta on linear ones. Median
+    over lanes and 10 to 90 % band, a colour per strength; the first entry of a vector parameter.
+    """
+    if "param" in ds.dims:
+        ds = ds.isel(param=0)
+    pairs = [(str(rule), str(reg)) for rule in ds["rule"].values for reg in ds["reg"].values]
+    colours = strength_colours(ds["lam"].values)
+    with rc_context(STYLE):
+        fig = Figure(figsize=(7.5, 0.6 + 2.6 * len(pairs)))
+        axes = fig.subplots(len(pairs), 2, squeeze=False)
+        for (rule, reg), (log, linear) in zip(pairs, axes, strict=True):
+            for lam, colour in colours.items():
+                one = ds.sel(rule=rule, reg=reg, lam=lam)
+                band(log, one, "abs_quantile", colour, strength_label(lam))
+                band(linear, one, "quantile", colour, None)
+            log_axes(log, ds)
+            mark_collapse(log)
+            log.set(title=f"{rule}, {reg}", ylabel="|θ|")
+            linear.set(ylabel="θ", xlim=(0, int(ds["step"][-1])))
+            linear.axhline(0, color="0.3", linewidth=0.8)
+            linear.xaxis.set_major_locator(MaxNLocator(4))
+        for ax in axes[-1]:
+            ax.set_xlabel("step")
+        fig.legend(
+            *axes[0][0].get_legend_handles_labels(), title="strength λ",
+            loc="outside right upper",
+        )  # fmt: skip
+        fig.suptitle(
+            f"Median and 10–90 % of {ds.attrs['lanes']} lanes; dotted: |θ| = 1e-3",
+            fontsize=9, x=0.01, ha="left",
+        )  # fmt: skip
+    return fig

@@ -1,0 +1,290 @@
+"""The command line: ``python -m regdyn.sim --opt adam --reg l2``."""
+
+import ast
+import json
+import os
+import sys
+import warnings
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+STRENGTHS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Simulate a parameter that sees little gradient and is regularised.
+
+    Prints when its median |theta| passes 0.5, 0.1, 1e-2 and 1e-3, writes the result (netCDF), a
+    summary (JSON) and a picture, and says where. The defaults are the paper's Figure 4.
+    """
+
+    opt: tuple[str, ...] = ("adam",)
+    """Update rules: sgd, adam, amsgrad, adagrad, adadelta, rmsprop, lion; or all."""
+    reg: tuple[str, ...] = ("l2",)
+    """Where lambda enters: l2, wd (the paper's), adamw (torch's), none; or all."""
+    lam: tuple[float, ...] = STRENGTHS
+    """Strengths lambda."""
+    steps: int = 30_000
+    """Steps."""
+    lanes: int = 1000
+    """Independent copies of the parameter."""
+    seed: int = 0
+    """Seed of the gradients."""
+    preset: str = "paper"
+    """Hyper-parameters: paper (section 2.1) or torch (torch.optim's defaults)."""
+    hyper: tuple[str, ...] = ()
+    """Other hyper-parameters, such as lr=1e-2 beta2=0.999, for the rules that have them."""
+    gradient: tuple[str, ...] = ("low",)
+    """Gradient process and its fields: low, gaussian, intermittent, ar1, studentt, well; such as
+    gaussian std=1e-3."""
+    schedule: str = "constant"
+    """Learning-rate schedule: constant, paper (x0.1 after 250/325 of the run), cosine."""
+    theta0: float = 1.0
+    """Start value."""
+    out: Path | None = None
+    """Folder for result.nc, summary.json and figure.png [default: results/OPT-REG]."""
+    plot: bool = True
+    """Draw the picture."""
+    json: bool = False
+    """Print the summary as JSON and nothing else."""
+    from_: Annotated[Path | None, tyro.conf.arg(name="from")] = None
+    """Rerun a stored result (result.nc) and check that it gives the same bits."""
+    explain: bool = False
+    """Print each rule with its formula and three steps with their numbers; simulate nothing."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code (2 for bad input)."""
+    settings = tyro.cli(Settings, prog="python -m regdyn.sim", args=argv)
+    try:
+        if settings.explain:
+            print(_explanation(settings))
+            return 0
+        return _simulate(settings)
+    except (ValueError, OSError) as error:
+        print(f"error: {_sentence(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted: nothing was written.", file=sys.stderr)
+        return 130
+
+
+def _simulate(settings: Settings) -> int:
+    """Simulate, print, write; 1 if a rerun does not give the stored bits."""
+    from regdyn import store
+    from regdyn.engine import simulate
+    from regdyn.plan import make_plan
+
+    stored = None if settings.from_ is None else _stored(settings)
+    arguments = _arguments(settings) if stored is None else _stored_arguments(stored)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", RuntimeWarning)
+        make_plan(**arguments)  # bad input ends here, before anything is made
+        with _folder(_out(settings)) as out:
+            ds = simulate(**arguments)
+            _write(ds, out, plot=settings.plot)
+    for warning in caught:
+        print(f"warning: {warning.message}", file=sys.stderr)
+    _print(ds, out, settings)
+    if stored is None:
+        return 0
+    same = ds.drop_attrs().identical(stored.drop_attrs())
+    versions = {k: stored.attrs.get(k) for k in store.provenance() if k.endswith("version")}
+    print(
+        f"the same bits as {settings.from_}"
+        if same
+        else f"error: other numbers than {settings.from_}, which was made with {versions}",
+        file=sys.stderr,
+    )
+    return 0 if same else 1
+
+
+def _arguments(settings: Settings) -> dict[str, Any]:
+    """Keyword arguments of `simulate`."""
+    from regdyn import gradients, plan, regularizers, rules
+
+    names = _all(settings.opt, tuple(rules.RULES))
+    kind, *changes = settings.gradient or ("low",)
+    process = gradients.resolve(kind)
+    return {
+        "rule": [_changed(rules.resolve(n, settings.preset), settings, names) for n in names],
+        "reg": list(_all(settings.reg, regularizers.REGULARIZERS)),
+        "lam": list(settings.lam),
+        "gradient": _replace(process, _pairs("--gradient", changes), f"gradient {kind}"),
+        "steps": settings.steps,
+        "lanes": settings.lanes,
+        "theta0": settings.theta0,
+        "seed": settings.seed,
+        "record": None,
+        "schedule": settings.schedule,
+        "preset": settings.preset,
+        "thresholds": plan.THRESHOLDS,
+        "keep_lanes": False,
+        "keep_passages": False,
+    }
+
+
+def _all(given: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]:
+    return names if given == ("all",) else given
+
+
+def _changed(hp: Any, settings: Settings, names: tuple[str, ...]) -> Any:
+    """Hyper-parameters with `--hyper` applied where the rule has the field."""
+    from regdyn import rules
+    from regdyn.checks import choose
+
+    pairs = _pairs("--hyper", settings.hyper)
+    known = {f for name in names for f in rules.RULES[name].hyper._fields}
+    for field in pairs:
+        choose(f"hyper-parameter of {', '.join(names)}", field, sorted(known))
+    return hp._replace(**{k: v for k, v in pairs.items() if k in hp._fields})
+
+
+def _replace(process: Any, pairs: dict[str, Any], what: str) -> Any:
+    """A NamedTuple with some fields replaced; ValueError for a field it does not have."""
+    from regdyn.checks import choose
+
+    for field in pairs:
+        choose(f"field of {what}", field, process._fields)
+    return process._replace(**pairs)
+
+
+def _pairs(flag: str, given: Any) -> dict[str, Any]:
+    """`key=value` words as a dictionary; numbers, True and False are read as such."""
+    pairs = {}
+    for word in given:
+        key, equals, value = word.partition("=")
+        if not (key and equals and value):
+            raise ValueError(f"{flag} takes words such as lr=1e-2, not {word!r}.")
+        try:
+            pairs[key] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            pairs[key] = value
+    return pairs
+
+
+def _stored(settings: Settings) -> "xr.Dataset":
+    """The result to rerun; ValueError if other settings are given too."""
+    from regdyn import store
+
+    allowed = {"from_", "out", "plot", "json", "explain"}
+    for field in fields(settings):
+        if field.name not in allowed and getattr(settings, field.name) != field.default:
+            raise ValueError(
+                f"--{field.name} cannot change a stored result: --from takes only --out, "
+                "--no-plot and --json."
+            )
+    assert settings.from_ is not None
+    return store.load(settings.from_)
+
+
+def _stored_arguments(stored: "xr.Dataset") -> dict[str, Any]:
+    from regdyn.plan import from_config
+
+    return {**from_config(stored.attrs["config"]), "preset": "paper"}
+
+
+def _out(settings: Settings) -> Path:
+    """Where the results go."""
+    if settings.out is not None:
+        return settings.out
+    if settings.from_ is not None:
+        return Path("results") / f"rerun-{settings.from_.resolve().parent.name}"
+    return Path("results") / "-".join((*settings.opt, *settings.reg))
+
+
+class _folder:
+    """Context manager: a writable folder, removed again if it was made here and stays empty."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> Path:
+        from regdyn.store import temporary
+
+        self.made = [p for p in (self.path, *self.path.parents) if not p.exists()]
+        self.path.mkdir(parents=True, exist_ok=True)
+        probe = temporary(self.path / "probe")
+        probe.__enter__()
+        probe.__exit__(OSError)  # it can be written: take the file away again
+        return self.path
+
+    def __exit__(self, kind: Any, *_: Any) -> None:
+        for path in self.made if kind is not None else ():
+            if path.is_dir() and not os.listdir(path):
+                path.rmdir()
+
+
+def _write(ds: "xr.Dataset", out: Path, *, plot: bool) -> None:
+    """result.nc, summary.json and figure.png, each whole or not at all."""
+    from regdyn import store
+
+    store.save(ds, out / "result.nc")
+    with store.temporary(out / "summary.json") as name:
+        Path(name).write_text(_summary(ds) + "\n")
+    if plot:
+        from regdyn.plotting import draw
+
+        with store.temporary(out / "figure.png") as name:
+            draw(ds).savefig(name)
+
+
+def _summary(ds: "xr.Dataset") -> str:
+    from regdyn import report, store
+
+    content = {"rows": report.rows(ds), "config": json.loads(ds.attrs["config"])}
+    return json.dumps({**content, "provenance": store.provenance()}, indent=1, allow_nan=False)
+
+
+def _print(ds: "xr.Dataset", out: Path, settings: Settings) -> None:
+    """The table, and where things are; or the JSON and nothing else."""
+    if settings.json:
+        print(_summary(ds))
+        return
+    from rich.console import Console
+
+    from regdyn import report
+
+    caption = (
+        f"Times: median over {ds.attrs['lanes']} lanes of the first step with |theta| below; "
+        "'-': fewer than half get there. Late rms: over the last tenth of the run."
+    )
+    Console().print(report.table(report.rows(ds), caption))
+    written = ["result.nc", "summary.json", *(["figure.png"] if settings.plot else [])]
+    print(f"written to {out}{os.sep}: {', '.join(written)}")
+
+
+def _explanation(settings: Settings) -> str:
+    from regdyn.explain import explain
+    from regdyn.regularizers import REGULARIZERS
+
+    arguments = _arguments(settings)
+    regs = _all(settings.reg, REGULARIZERS)
+    lam = 1e-4 if settings.lam == STRENGTHS else settings.lam[0]
+    pages = [
+        explain(
+            hp, reg, lam, theta0=settings.theta0, gradient=arguments["gradient"],
+            seed=settings.seed,
+        )
+        for hp in arguments["rule"]
+        for reg in regs
+    ]  # fmt: skip
+    return "\n\n\n".join(pages)
+
+
+def _sentence(error: Exception) -> str:
+    """An error for a person: OSErrors say which file and why."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"cannot write or read {str(error.filename)!r}: {error.strerror}."
+    return str(error)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
