@@ -8,13 +8,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["convert", "half_life", "load", "replay", "sample", "save", "simulate"]
+__all__ = ["convert", "digest", "half_life", "load", "replay", "sample", "save", "simulate"]
 
 if TYPE_CHECKING:
     from regdyn.engine import replay, simulate
     from regdyn.gradients import sample
     from regdyn.regularizers import convert, half_life
-    from regdyn.store import load, save
+    from regdyn.store import digest, load, save
 
 _HOME = {
     "simulate": "engine",
@@ -22,6 +22,7 @@ _HOME = {
     "sample": "gradients",
     "convert": "regularizers",
     "half_life": "regularizers",
+    "digest": "store",
     "save": "store",
     "load": "store",
 }

@@ -1,4 +1,4 @@
-"""The lanes of one block, advanced in NumPy, and what is seen of them.
+"""The lanes of one block, advanced in NumPy.
 
 Arrays of a rule have shape (configs, params * lanes): configs are the regularisers times the
 strengths, and slot p * lanes + n holds parameter p of the block's lane n.
@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from regdyn import gradients, regularizers, rules, statistics
+from regdyn import gradients, regularizers, rules
 from regdyn.plan import Plan
+from regdyn.result import Result
 
 
 def advance(
@@ -38,12 +39,12 @@ class Block:
         self.wanted = set(plan.record.tolist())
         self.rows: list[list[np.ndarray]] = [[] for _ in plan.rule]
 
-    def begin(self, results: list["Result"]) -> None:
+    def begin(self, results: list[Result]) -> None:
         """Look at step 0."""
         for k, result in enumerate(results):
             self._look(k, 0, result)
 
-    def run(self, first: int, last: int, results: list["Result"]) -> Iterator[int]:
+    def run(self, first: int, last: int, results: list[Result]) -> Iterator[int]:
         """Steps first ... last; yields how many were done, now and then."""
         t = first
         for grads in self.source.blocks(first, last):
@@ -55,10 +56,10 @@ class Block:
             yield len(grads)
         for rows, result in zip(self.rows, results, strict=True):
             if rows:
-                result.saw(np.stack(rows), self.lanes)
+                result.saw(np.stack(rows), self.lanes.start)
                 rows.clear()
 
-    def _look(self, k: int, t: int, result: "Result") -> None:
+    def _look(self, k: int, t: int, result: Result) -> None:
         """See what there is to see of rule k at step t."""
         self.tracks[k].look(t, result)
         if t in self.wanted:
@@ -88,87 +89,16 @@ class _Track:
         scale = float(self.plan.schedule[t - 1])
         self.theta, self.state = advance(self.theta, self.state, grad, t, self.hp, self.lam, scale)
 
-    def look(self, t: int, result: "Result") -> None:
+    def look(self, t: int, result: Result) -> None:
         """Note first passages, and lanes that are not finite."""
         size = np.abs(self.theta)
         if not size.max() < np.inf:
             result.saw_nonfinite(t, np.logical_not(np.isfinite(size).all(axis=1)))
+        if not self.plan.full:
+            return
         while (hit := size < self.bar).any():
             config, slot = np.nonzero(hit)
             param, lane = np.divmod(slot, len(self.lanes))
             result.saw_passage(t, config, param, self.level[hit], lane + self.lanes.start)
             self.level[hit] += 1
             self.bar[hit] = self.bars[self.level[hit]]
-
-
-class Result:
-    """What was seen of rule number `k` of the plan, over all blocks."""
-
-    def __init__(self, plan: Plan, k: int) -> None:
-        self.plan, self.k = plan, k
-        shape = (len(plan.reg) * len(plan.lam), plan.params, len(plan.thresholds))
-        self.nonfinite = np.full(shape[0], np.inf)
-        self.passages = np.zeros((*shape, plan.steps + 1), dtype=np.int32)
-        self.first = np.full((*shape, len(plan.lanes)), np.nan) if plan.keep_passages else None
-        self.summary: statistics.Summary | None = None
-        self.theta: list[np.ndarray] = []
-        self.closed: list[dict[str, np.ndarray]] = []
-
-    def saw_nonfinite(self, t: int, configs: np.ndarray) -> None:
-        """In these configurations (a mask) some lane is not finite at step t."""
-        self.nonfinite[configs] = np.minimum(self.nonfinite[configs], t)
-
-    def saw_passage(self, t: int, config: Any, param: Any, level: Any, lane: Any) -> None:
-        """These lanes (absolute numbers) are below their threshold for the first time."""
-        np.add.at(self.passages, (config, param, level, t), 1)
-        if self.first is not None:
-            self.first[config, param, level, lane - self.plan.lanes.start] = t
-
-    def saw(self, theta: np.ndarray, lanes: range) -> None:
-        """theta at the recorded steps of a segment, (steps, configs, params, lanes), of a block."""
-        if self.plan.keep_lanes:
-            self.theta.append(theta)
-        if self.plan.theta0.ndim:
-            theta = np.concatenate([theta, _norm(theta)], axis=2)
-        new = statistics.summarise(theta, lanes.start, self.plan.thresholds)
-        self.summary = new if self.summary is None else statistics.merge(self.summary, new)
-
-    def close(self) -> None:
-        """The segment is over: reduce what was seen in it to the statistics that are kept."""
-        if self.summary is None:
-            return
-        kept = statistics.reduce(self.summary)
-        if self.plan.keep_lanes:
-            kept["theta"] = np.concatenate(self.theta, axis=-1)
-        self.closed.append(kept)
-        self.summary, self.theta = None, []
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Arrays (steps, configs, params, ...); passages (configs, params, thresholds, ...)."""
-        out = {k: np.concatenate([part[k] for part in self.closed]) for k in self.closed[0]}
-        passed = self.passages.cumsum(axis=-1, dtype=np.int64)[..., self.plan.record]
-        out["first_passage_count"] = np.diff(passed, axis=-1, prepend=0)
-        out["first_passage_median"] = statistics.passage_median(self.passages, len(self.plan.lanes))
-        out["nonfinite_step"] = np.where(np.isinf(self.nonfinite), np.nan, self.nonfinite)
-        if self.first is not None:
-            out["first_passage"] = self.first
-        return out
-
-    def nonfinite_report(self) -> Iterator[str]:
-        """A sentence for each setting in which theta left the finite numbers."""
-        settings = [(reg, lam) for reg in self.plan.reg for lam in self.plan.lam]
-        for (reg, lam), step in zip(settings, self.nonfinite, strict=True):
-            if np.isfinite(step):
-                yield (
-                    f"theta is not finite from step {step:.0f} on under "
-                    f"{self.plan.labels[self.k]} with {reg} {lam:g}: its statistics after that "
-                    "are not finite either."
-                )
-
-
-def _norm(theta: np.ndarray) -> np.ndarray:
-    """Euclidean norm over the parameters, summed in their order; (..., 1, lanes)."""
-    total = np.zeros_like(theta[..., :1, :])
-    for p in range(theta.shape[-2]):
-        total += theta[..., p : p + 1, :] * theta[..., p : p + 1, :]
-    return np.sqrt(total)

@@ -8,14 +8,18 @@ This is the readable NumPy form: time outside, lanes inside. One step, for any r
 """
 
 import warnings
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from regdyn import gradients, regularizers, rules, statistics
-from regdyn.blocks import Block, Result, advance
+from regdyn import gradients, regularizers, rules
+from regdyn.blocks import advance
+from regdyn.execution import How, Stopped, choose_how, form
 from regdyn.plan import THRESHOLDS, Plan, make_plan
 from regdyn.progress import bar
+from regdyn.result import Result
+from regdyn.statistics import BINS
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -39,6 +43,10 @@ def simulate(
     thresholds: Any = THRESHOLDS,
     keep_lanes: bool = False,
     keep_passages: bool = False,
+    statistics: str = "full",
+    engine: str = "auto",
+    threads: int | None = None,
+    block: int | None = None,
     progress: bool | None = None,
 ) -> "xr.Dataset":
     r"""Run many independent copies (lanes) of a regularised parameter and summarise them.
@@ -73,6 +81,16 @@ def simulate(
         For first passage and `share_below`.
     keep_lanes, keep_passages : bool
         Also return theta of every lane at the recorded steps, and every lane's first passages.
+    statistics : {'full', 'moments'}
+        `moments` leaves out quantiles, passages and shares, and looks for lanes that are not
+        finite at recorded steps only.
+    engine : {'auto', 'numpy', 'compiled'}
+        The readable form or the compiled one: the same bits. `auto`: compiled unless the job is
+        small.
+    threads : int, optional
+        Of the compiled form; default: all cores.
+    block : int, optional
+        Lanes that are advanced together: 64 times a power of 2.
     progress : bool, optional
         A progress bar on standard error; by default on a terminal only.
 
@@ -116,11 +134,12 @@ def simulate(
     plan = make_plan(
         rule=rule, reg=reg, lam=lam, gradient=gradient, steps=steps, lanes=lanes, theta0=theta0,
         seed=seed, record=record, schedule=schedule, preset=preset, thresholds=thresholds,
-        keep_lanes=keep_lanes, keep_passages=keep_passages,
+        keep_lanes=keep_lanes, keep_passages=keep_passages, statistics=statistics,
     )  # fmt: skip
+    how = choose_how(plan, engine=engine, threads=threads, block=block, progress=progress)
     for sentence in plan.unstable():
         warnings.warn(f"unstable: {sentence}", RuntimeWarning, stacklevel=2)
-    results = _run(plan, progress)
+    results = _run(plan, how)
     for result in results:
         for sentence in result.nonfinite_report():
             warnings.warn(sentence, RuntimeWarning, stacklevel=2)
@@ -189,28 +208,41 @@ def replay(
     return theta
 
 
-def _run(plan: Plan, progress: bool | None) -> list[Result]:
+def _run(plan: Plan, how: How) -> list[Result]:
     """Run the plan, segment of time by segment, so that memory stays bounded."""
-    results = [Result(plan, k) for k in range(len(plan.rule))]
-    blocks = [Block(plan, lanes) for lanes in plan.blocks()]
-    total = plan.steps * len(plan.lanes)
-    with bar("simulating", total, show=progress) as done, np.errstate(all="ignore"):
-        for block in blocks:
-            block.begin(results)
-        for first, last in _segments(plan):
-            for block in blocks:
-                for steps in block.run(first, last, results):
-                    done(steps * len(block.lanes))
+    make = form(plan, how)
+    results = [Result(plan, k, make.collector) for k in range(len(plan.rule))]
+    between: dict[range, Any] = {}  # blocks that go on in the next segment
+
+    def work(lanes: range, first: int, last: int) -> None:
+        with np.errstate(all="ignore"):
+            block = between.pop(lanes) if first > 1 else make.block(lanes)
+            if first == 1:
+                block.begin(results)
+            for steps in block.run(first, last, results):
+                done(steps * len(lanes))
+                if how.stop.is_set():
+                    raise Stopped
+            if last < plan.steps:
+                between[lanes] = block
+
+    with bar("simulating", plan.steps * len(plan.lanes), show=how.progress) as done:
+        for first, last in _segments(plan, how.block):
+            how.each(partial(work, first=first, last=last), plan.blocks(how.block))
             for result in results:
                 result.close()
     return results
 
 
-def _segments(plan: Plan) -> list[tuple[int, int]]:
-    """Steps first ... last, cut so that what is recorded in a segment fits the memory."""
+def _segments(plan: Plan, block: int) -> list[tuple[int, int]]:
+    """Steps first ... last, cut so that what is recorded in a segment fits the memory.
+
+    They end at multiples of 4, the steps that share a group of random numbers.
+    """
     configs = len(plan.rule) * len(plan.reg) * len(plan.lam) * (plan.params + 1)
-    at_once = max(1, _MEMORY // (configs * 8 * (2 * statistics.BINS + 2 * statistics.BLOCK)))
-    ends = plan.record[plan.record > 0][at_once - 1 :: at_once].tolist()
-    if not ends or ends[-1] < plan.steps:
-        ends.append(plan.steps)
+    blocks = -(-len(plan.lanes) // block)
+    at_once = max(1, _MEMORY // (configs * 8 * (2 * BINS + block + 2 * blocks)))
+    cuts = plan.record[plan.record > 0][at_once - 1 :: at_once]
+    ends = sorted({*(-(-cuts // 4) * 4).tolist()} | {plan.steps})
+    ends = [end for end in ends if end <= plan.steps]
     return list(zip([1, *(end + 1 for end in ends)], ends, strict=False))

@@ -204,7 +204,7 @@ class Source:
 
     def __init__(self, gradient: Any, steps: int, lanes: np.ndarray, seed: int) -> None:
         self.gradient, self.lanes, self.seed = gradient, lanes, seed
-        self.std, self.mean = _tables(gradient, steps)
+        self.std, self.mean = tables(gradient, steps)
         self.carry: np.ndarray | None = None
         # about 64k normals at a time: large enough for NumPy, small enough for the cache
         self.size = max(4, 4 * (2**16 // (4 * len(lanes))))
@@ -217,12 +217,7 @@ class Source:
     def _block(self, first: int, n: int) -> np.ndarray:
         now = slice(first - 1, first - 1 + n)
         if isinstance(self.gradient, Tape):
-            values = self.gradient.values[now]
-            return (
-                values[:, self.lanes]
-                if values.ndim == 2
-                else np.repeat(values[:, None], len(self.lanes), axis=1)
-            )
+            return tape_rows(self.gradient, self.lanes, now)
         x = self._noise(first, n) * self.std[now, None]
         return x if self.mean is None else x + self.mean[now, None]
 
@@ -231,19 +226,17 @@ class Source:
         z = random.normals(self.seed, self.lanes, first, n)
         process = self.gradient
         if isinstance(process, Intermittent):
-            p = -math.expm1(process.batch * math.log1p(-process.f)) if process.f < 1 else 1.0
-            coin = random.words(self.seed, self.lanes, first, n, stream=1)
-            return np.where(coin.astype(np.uint64) < np.uint64(round(p * 2**32)), z, 0.0)
+            coin = random.words(self.seed, self.lanes, first, n, stream=1).astype(np.uint64)
+            return np.where(coin < np.uint64(fires_below(process)), z, 0.0)
         elif isinstance(process, StudentT):
             total = np.zeros_like(z)
             for i in range(process.nu):
                 total += random.normals(self.seed, self.lanes, first, n, stream=1 + i) ** 2
             z /= np.sqrt(total / process.nu)
         elif isinstance(process, AR1):
-            kick = math.sqrt(1 - process.phi * process.phi)
             for i in range(n):
                 if self.carry is not None:
-                    z[i] = process.phi * self.carry + kick * z[i]
+                    z[i] = process.phi * self.carry + kick(process) * z[i]
                 self.carry = z[i]
         return z
 
@@ -253,7 +246,26 @@ def pull(gradient: Any, theta: Any) -> Any:
     return gradient.curvature * (theta - gradient.center)
 
 
-def _tables(gradient: Any, steps: int) -> tuple[np.ndarray, np.ndarray | None]:
+def fires_below(process: Intermittent) -> int:
+    """A feature fires where a random 32-bit word is below this: p 2^32, rounded."""
+    p = 1.0 if process.f == 1 else -math.expm1(process.batch * math.log1p(-process.f))
+    return round(p * 2**32)
+
+
+def kick(process: AR1) -> float:
+    """Factor on the fresh normal: the process is stationary with standard deviation 1."""
+    return math.sqrt(1 - process.phi * process.phi)
+
+
+def tape_rows(tape: Tape, lanes: np.ndarray, rows: slice = slice(None)) -> np.ndarray:
+    """These rows of a tape for these lanes, shape (rows, lanes)."""
+    values = tape.values[rows]
+    if values.ndim == 1:
+        return np.repeat(values[:, None], len(lanes), axis=1)
+    return values[:, lanes]
+
+
+def tables(gradient: Any, steps: int) -> tuple[np.ndarray, np.ndarray | None]:
     """Per step: the factor on unit noise, and the mean (None where there is none)."""
     if isinstance(gradient, Tape):
         return np.ones(0), None

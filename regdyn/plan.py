@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from regdyn import gradients, random, regularizers, rules
-from regdyn.checks import finite, integer
-from regdyn.statistics import BLOCK
+from regdyn.checks import choose, finite, integer
 
 THRESHOLDS = (0.5, 0.1, 1e-2, 1e-3)
+STATISTICS = ("full", "moments")
 KEPT = 400  # recorded steps between the first and the last, by default
 
 
@@ -33,6 +33,7 @@ class Plan:
     thresholds: tuple[float, ...]
     keep_lanes: bool
     keep_passages: bool
+    full: bool
     asked: dict[str, Any]  # the arguments as JSON holds them
 
     @property
@@ -49,11 +50,11 @@ class Plan:
             for name, hp in zip(names, self.rule, strict=True)
         ]
 
-    def blocks(self) -> Iterator[range]:
-        """The lanes in blocks that do not depend on where the lanes begin or end."""
+    def blocks(self, size: int) -> Iterator[range]:
+        """The lanes in blocks cut at multiples of `size`."""
         start = self.lanes.start
         while start < self.lanes.stop:
-            stop = min((start // BLOCK + 1) * BLOCK, self.lanes.stop)
+            stop = min((start // size + 1) * size, self.lanes.stop)
             yield range(start, stop)
             start = stop
 
@@ -115,13 +116,16 @@ def make_plan(*, rule: Any, reg: Any, lam: Any, preset: str, **rest: Any) -> Pla
         "thresholds": list(_thresholds(rest["thresholds"])),
         "keep_lanes": bool(rest["keep_lanes"]),
         "keep_passages": bool(rest["keep_passages"]),
+        "statistics": choose("statistics", rest["statistics"], STATISTICS),
     }
+    if asked["keep_passages"] and asked["statistics"] != "full":
+        raise ValueError("keep_passages needs statistics='full'.")
     return Plan(
         rule=hps, reg=regs, lam=lams, gradient=gradient, steps=steps,
         lanes=range(int(lanes[0]), int(lanes[-1]) + 1), theta0=theta0, seed=asked["seed"],
         record=record, schedule=regularizers.schedule_factors(rest["schedule"], steps),
         thresholds=tuple(asked["thresholds"]), keep_lanes=asked["keep_lanes"],
-        keep_passages=asked["keep_passages"], asked=asked,
+        keep_passages=asked["keep_passages"], full=asked["statistics"] == "full", asked=asked,
     )  # fmt: skip
 
 

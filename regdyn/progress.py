@@ -27,14 +27,12 @@ def bar(what: str, total: float, *, show: bool | None = None) -> Iterator[Callab
     from rich.console import Console
     from rich.progress import Progress
 
-    start, done = time.monotonic(), 0.0
+    start = time.monotonic()
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(what, total=total, visible=False)
 
         def advance(amount: float) -> None:
-            nonlocal done
-            done += amount
             late = time.monotonic() - start > PATIENCE
-            progress.update(task, completed=done, visible=late)
+            progress.update(task, advance=amount, visible=late)
 
         yield advance

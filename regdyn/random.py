@@ -26,20 +26,20 @@ _LOW, _32 = np.uint64(0xFFFFFFFF), np.uint64(32)
 # log(1 + f) = f - f^2/2 + f^3 P(f) on [sqrt(1/2) - 1, sqrt(2) - 1], relative error 8e-10; and
 # sin(pi x / 2) = x S(x^2), cos(pi x / 2) = C(x^2) on |x| <= 1/2, errors 7e-12 and 5e-11, before the
 # coefficients (highest power first) are rounded to float32. Fitted for this file.
-_LOG = (
+LOG = (
     0.0674663856625557, -0.11675651371479034, 0.11888162791728973, -0.1240558922290802,
     0.14219552278518677, -0.1666799634695053, 0.2000211924314499, -0.25000008940696716,
     0.3333331346511841,
 )  # fmt: skip
-_SIN = (
+SIN = (
     0.00015820673434063792, -0.004681266378611326, 0.07969257980585098, -0.6459640860557556,
     1.5707963705062866,
 )  # fmt: skip
-_COS = (
+COS = (
     0.0009036316769197583, -0.02086007222533226, 0.25366920232772827, -1.2337005138397217, 1.0,
 )  # fmt: skip
-_LN2 = np.float32(0.6931471805599453)
-_SQRT_HALF = np.int32(0x3F3504F3)  # the bits of sqrt(1/2)
+LN2 = np.float32(0.6931471805599453)
+SQRT_HALF = np.int32(0x3F3504F3)  # the bits of sqrt(1/2)
 
 
 def philox4x32(counter: tuple, key: tuple[int, int]) -> tuple[np.ndarray, ...]:
@@ -87,15 +87,15 @@ def box_muller(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     f32 = np.float32
     u = np.maximum(a.view(np.int32).astype(f32) * f32(2.0**-32) + f32(0.5), f32(2.0**-33))
     bits = u.view(np.int32)
-    exponent = (bits - _SQRT_HALF) >> np.int32(23)
+    exponent = (bits - SQRT_HALF) >> np.int32(23)
     f = (bits - (exponent << np.int32(23))).view(f32) - f32(1)
     f2 = f * f
-    log_u = exponent.astype(f32) * _LN2 + (f + (_horner(_LOG, f) * (f2 * f) - f32(0.5) * f2))
+    log_u = exponent.astype(f32) * LN2 + (f + (_horner(LOG, f) * (f2 * f) - f32(0.5) * f2))
     r = np.sqrt(f32(-2) * log_u)
 
     x = b.view(np.int32).astype(f32) * f32(2.0**-32)
     x2 = x * x
-    s, c = _horner(_SIN, x2) * x, _horner(_COS, x2)
+    s, c = _horner(SIN, x2) * x, _horner(COS, x2)
     swap = (b & np.uint32(1)).astype(bool)
     r = np.where(b & np.uint32(2), -r, r)
     return r * np.where(swap, s, c), r * np.where(swap, c, s)

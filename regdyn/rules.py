@@ -427,19 +427,20 @@ def resolve(rule: Any, preset: str = "paper") -> Any:
 
 
 def _checked(hp: Any) -> Any:
-    """`hp`, if every hyper-parameter is in its range."""
-    name = name_of(hp)
-    for field, value in hp._asdict().items():
+    """`hp` with plain Python values, if every hyper-parameter is in its range."""
+    name, values = name_of(hp), hp._asdict()
+    for field, value in values.items():
         if field == "flavour":
             choose("AMSGrad flavour", value, FLAVOURS)
         elif field == "nesterov":
             if not isinstance(value, bool | np.bool_):
                 raise ValueError(f"nesterov of {name} must be True or False, not {value!r}.")
+            values[field] = bool(value)
         elif field in ("lr", "eps"):
-            finite(f"{field} of {name}", value, 0.0)
+            values[field] = finite(f"{field} of {name}", value, 0.0)
         else:
-            finite(f"{field} of {name}", value, 0.0, 1.0, open_above=True)
-    return hp
+            values[field] = finite(f"{field} of {name}", value, 0.0, 1.0, open_above=True)
+    return type(hp)(**values)
 
 
 def init(theta: Any, hp: Any) -> Any:

@@ -128,6 +128,7 @@ def _arguments(settings: Settings) -> dict[str, Any]:
         "thresholds": plan.THRESHOLDS,
         "keep_lanes": False,
         "keep_passages": False,
+        "statistics": "full",
     }
 
 

@@ -23,8 +23,10 @@ BLOCK = GRANULE * 2**BLOCK_LEVELS
 QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 
 _PER_OCTAVE, _LOW, _HIGH = 32, -40, 8
-_TOP = _PER_OCTAVE * (_HIGH - _LOW) + 1  # magnitude bins 0 (|x| < 2^-40) ... _TOP (>= 2^8)
-BINS = 2 * _TOP + 1
+TOP = _PER_OCTAVE * (_HIGH - _LOW) + 1  # magnitude bins 0 (|x| < 2^-40) ... TOP (>= 2^8)
+BINS = 2 * TOP + 1
+SHIFT = 52 - 5  # leaves the exponent and five bits of the mantissa: 32 bins an octave
+BASE = (1023 + _LOW) * _PER_OCTAVE - 1
 
 
 class Moments(NamedTuple):
@@ -46,16 +48,26 @@ class Summary(NamedTuple):
     below: np.ndarray  # (..., thresholds): lanes with |x| < threshold
 
 
-def summarise(x: np.ndarray, first_lane: int, thresholds: tuple[float, ...]) -> Summary:
-    """Statistics of x, shape (..., lanes): the lanes of one block, from `first_lane` on."""
-    moments, first = granules(x, first_lane)
-    for _ in range(BLOCK_LEVELS):
-        moments, first = climb(moments, first)
+def summarise(
+    x: np.ndarray, first_lane: int, thresholds: tuple[float, ...], levels: int = BLOCK_LEVELS
+) -> Summary:
+    """Statistics of x, shape (..., lanes): the lanes of one block, from `first_lane` on.
+
+    A block is `levels` levels of the tree high: 64 * 2^levels lanes, and begins at a multiple of
+    that unless the lanes themselves begin later.
+    """
+    moments, first = block_node(*granules(x, first_lane), levels)
     magnitude = np.abs(x)
     below = [np.count_nonzero(magnitude < b, axis=-1) for b in thresholds]
-    return Summary(
-        moments, first, histogram(x), x.min(axis=-1), x.max(axis=-1), np.stack(below, axis=-1)
-    )
+    low, high = x.min(axis=-1) + 0.0, x.max(axis=-1) + 0.0  # no negative zero
+    return Summary(moments, first, histogram(x), low, high, np.stack(below, axis=-1))
+
+
+def block_node(moments: Moments, first: int, levels: int) -> tuple[Moments, int]:
+    """The one node of a block, `levels` levels above its granules."""
+    for _ in range(levels):
+        moments, first = climb(moments, first)
+    return moments, first
 
 
 def merge(a: Summary, b: Summary) -> Summary:
@@ -73,23 +85,28 @@ def merge(a: Summary, b: Summary) -> Summary:
     )
 
 
-def reduce(seen: Summary) -> dict[str, np.ndarray]:
-    """The statistics that are kept, from all lanes: arrays (...) or (..., quantiles)."""
+def reduce(seen: Summary, *, full: bool = True) -> dict[str, np.ndarray]:
+    """The statistics that are kept, from all lanes: arrays (...) or (..., quantiles).
+
+    Without `full`, those that need neither histogram nor counts.
+    """
     n, mean, m2 = root(seen.moments, seen.first)
     var = m2 / n
     smallest = np.minimum(np.abs(seen.low), np.abs(seen.high))
     smallest = np.where((seen.low <= 0) & (seen.high >= 0), 0.0, smallest)
     largest = np.maximum(np.abs(seen.low), np.abs(seen.high))
-    return {
+    kept = {
         "mean": mean,
         "std": np.sqrt(var),
         "rms": np.sqrt(mean * mean + var),
         "min": seen.low,
         "max": seen.high,
-        "quantile": quantiles(seen.histogram, seen.low, seen.high),
-        "abs_quantile": quantiles(fold(seen.histogram), smallest, largest),
-        "share_below": seen.below / n,
     }
+    if full:
+        kept["quantile"] = quantiles(seen.histogram, seen.low, seen.high)
+        kept["abs_quantile"] = quantiles(fold(seen.histogram), smallest, largest)
+        kept["share_below"] = seen.below / n
+    return kept
 
 
 def granules(x: np.ndarray, first_lane: int) -> tuple[Moments, int]:
@@ -112,8 +129,8 @@ def granules(x: np.ndarray, first_lane: int) -> tuple[Moments, int]:
 
 def _in_order(rows: np.ndarray) -> np.ndarray:
     """Sum over the first axis, one row after the other."""
-    total = rows[0].copy()
-    for row in rows[1:]:
+    total = np.zeros_like(rows[0])
+    for row in rows:
         total += row
     return total
 
@@ -150,9 +167,9 @@ def _pairs(moments: Moments) -> Moments:
 def bins(x: np.ndarray) -> np.ndarray:
     """Histogram bin of each x, from its bits: 0 ... BINS - 1, the middle one for |x| < 2^-40."""
     bits = x.view(np.int64)
-    magnitude = ((bits & np.int64(2**63 - 1)) >> 47) - (1023 + _LOW) * _PER_OCTAVE + 1
-    np.clip(magnitude, 0, _TOP, out=magnitude)
-    return np.where(bits < 0, _TOP - magnitude, _TOP + magnitude)
+    magnitude = ((bits & np.int64(2**63 - 1)) >> SHIFT) - BASE
+    np.clip(magnitude, 0, TOP, out=magnitude)
+    return np.where(bits < 0, TOP - magnitude, TOP + magnitude)
 
 
 def histogram(x: np.ndarray) -> np.ndarray:
@@ -164,9 +181,9 @@ def histogram(x: np.ndarray) -> np.ndarray:
 
 
 def fold(counts: np.ndarray) -> np.ndarray:
-    """Histogram of |x| from that of x: shape (..., _TOP + 1)."""
-    folded = counts[..., _TOP:].copy()
-    folded[..., 1:] += counts[..., _TOP - 1 :: -1]
+    """Histogram of |x| from that of x: shape (..., TOP + 1)."""
+    folded = counts[..., TOP:].copy()
+    folded[..., 1:] += counts[..., TOP - 1 :: -1]
     return folded
 
 
@@ -203,13 +220,13 @@ def quantiles(
 
 def _edges(*, signed: bool) -> tuple[np.ndarray, np.ndarray]:
     """Lower and upper edge of every bin."""
-    k = np.arange(_TOP)
+    k = np.arange(TOP)
     upper = np.ldexp(1.0 + (k % _PER_OCTAVE) / _PER_OCTAVE, _LOW + k // _PER_OCTAVE)
     left, right = np.append(0.0, upper), np.append(upper, upper[-1])
     if not signed:
         return left, right
     left, right = np.append(-right[:0:-1], left), np.append(-left[:0:-1], right)
-    left[_TOP] = -right[_TOP]
+    left[TOP] = -right[TOP]
     return left, right
 
 

@@ -1,5 +1,6 @@
 """Results: labelled, self-explaining, on disk as netCDF."""
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -145,6 +146,23 @@ def _git_revision() -> str:
         return "unknown"
     inside = tracked.returncode == 0 and described.returncode == 0
     return described.stdout.strip() if inside else "not a checkout"
+
+
+def digest(ds: xr.Dataset) -> str:
+    """SHA-256 of names, shapes and bits of all variables and coordinates.
+
+    Attributes do not count, nor does the sign of a zero, nor which NaN it is.
+    """
+    total = hashlib.sha256()
+    for name in sorted(map(str, ds.variables)):
+        values = ds[name].values
+        if values.dtype.kind == "f":
+            values = np.where(np.isnan(values), np.nan, values) + 0.0
+        elif values.dtype.kind not in "iub":
+            values = np.char.encode(values.astype(str), "utf-8")
+        total.update(f"{name} {ds[name].dims} {values.shape}\n".encode())
+        total.update(np.ascontiguousarray(values).tobytes())
+    return total.hexdigest()
 
 
 def save(ds: xr.Dataset, path: str | os.PathLike) -> Path:

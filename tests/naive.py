@@ -1,8 +1,8 @@
 """Textbook twins of the update rules: one scalar, plain floats, written from the papers.
 
-Nothing here is shared with regdyn. Bias corrections divide m and v, as the papers print them; weight
-decay is subtracted by its definition. Each rule is a closure over its state that maps a gradient and
-the learning rate of the step to what is subtracted from theta. Hyper-parameters have no defaults.
+Nothing here is shared with regdyn. Bias corrections divide m and v, as the papers print them;
+weight decay is subtracted by its definition. Each rule is a closure over its state that maps a
+gradient and the learning rate of the step to what is subtracted from theta. No defaults.
 """
 
 import math
@@ -134,3 +134,9 @@ def run(rule, grads, reg, lam, theta0, *, schedule=None, lr, **hp):
             raise ValueError(reg)
         thetas.append(new)
     return thetas
+
+
+def run_lanes(rule, rows, reg, lam, theta0, **hp):
+    """`run` for every column of `rows` (steps, lanes); rows of theta, one more than given."""
+    columns = [run(rule, list(c), reg, lam, theta0, **hp) for c in zip(*rows, strict=True)]
+    return [list(row) for row in zip(*columns, strict=True)]
