@@ -56,7 +56,7 @@ class Block:
             yield len(grads)
         for rows, result in zip(self.rows, results, strict=True):
             if rows:
-                result.saw(np.stack(rows), self.lanes.start)
+                result.saw(self.plan.recorded(first, last), np.stack(rows), self.lanes.start)
                 rows.clear()
 
     def _look(self, k: int, t: int, result: Result) -> None:
@@ -91,11 +91,11 @@ class _Track:
 
     def look(self, t: int, result: Result) -> None:
         """Note first passages, and lanes that are not finite."""
+        if not self.plan.full:
+            return
         size = np.abs(self.theta)
         if not size.max() < np.inf:
             result.saw_nonfinite(t, np.logical_not(np.isfinite(size).all(axis=1)))
-        if not self.plan.full:
-            return
         while (hit := size < self.bar).any():
             config, slot = np.nonzero(hit)
             param, lane = np.divmod(slot, len(self.lanes))

@@ -8,14 +8,14 @@ This is the readable NumPy form: time outside, lanes inside. One step, for any r
 """
 
 import warnings
-from functools import partial
+from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from regdyn import gradients, regularizers, rules
 from regdyn.blocks import advance
-from regdyn.execution import How, Stopped, choose_how, form
+from regdyn.execution import How, choose_how, form, run_segments
 from regdyn.plan import THRESHOLDS, Plan, make_plan
 from regdyn.progress import bar
 from regdyn.result import Result
@@ -47,6 +47,7 @@ def simulate(
     engine: str = "auto",
     threads: int | None = None,
     block: int | None = None,
+    executor: Executor | None = None,
     progress: bool | None = None,
 ) -> "xr.Dataset":
     r"""Run many independent copies (lanes) of a regularised parameter and summarise them.
@@ -91,6 +92,9 @@ def simulate(
         Of the compiled form; default: all cores.
     block : int, optional
         Lanes that are advanced together: 64 times a power of 2.
+    executor : concurrent.futures.Executor, optional
+        Divide the lanes among its workers (processes, or other machines through Dask); see
+        `regdyn.distributed`.
     progress : bool, optional
         A progress bar on standard error; by default on a terminal only.
 
@@ -139,7 +143,7 @@ def simulate(
     how = choose_how(plan, engine=engine, threads=threads, block=block, progress=progress)
     for sentence in plan.unstable():
         warnings.warn(f"unstable: {sentence}", RuntimeWarning, stacklevel=2)
-    results = _run(plan, how)
+    results = _run(plan, how, executor)
     for result in results:
         for sentence in result.nonfinite_report():
             warnings.warn(sentence, RuntimeWarning, stacklevel=2)
@@ -208,30 +212,18 @@ def replay(
     return theta
 
 
-def _run(plan: Plan, how: How) -> list[Result]:
-    """Run the plan, segment of time by segment, so that memory stays bounded."""
-    make = form(plan, how)
-    results = [Result(plan, k, make.collector) for k in range(len(plan.rule))]
-    between: dict[range, Any] = {}  # blocks that go on in the next segment
-
-    def work(lanes: range, first: int, last: int) -> None:
-        with np.errstate(all="ignore"):
-            block = between.pop(lanes) if first > 1 else make.block(lanes)
-            if first == 1:
-                block.begin(results)
-            for steps in block.run(first, last, results):
-                done(steps * len(lanes))
-                if how.stop.is_set():
-                    raise Stopped
-            if last < plan.steps:
-                between[lanes] = block
-
+def _run(plan: Plan, how: How, executor: Executor | None) -> list[Result]:
+    """Run the plan here, or on the workers of an executor."""
+    segments = _segments(plan, how.block)
     with bar("simulating", plan.steps * len(plan.lanes), show=how.progress) as done:
-        for first, last in _segments(plan, how.block):
-            how.each(partial(work, first=first, last=last), plan.blocks(how.block))
-            for result in results:
-                result.close()
-    return results
+        if executor is not None:
+            from regdyn import distributed
+
+            return distributed.run(plan, how, executor, segments, done)
+        make = form(plan, how)
+        results = [Result(plan, k, make.collector) for k in range(len(plan.rule))]
+        run_segments(plan, how, make, results, segments, done)
+        return results
 
 
 def _segments(plan: Plan, block: int) -> list[tuple[int, int]]:

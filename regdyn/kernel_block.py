@@ -10,10 +10,11 @@ from regdyn.plan import Plan
 from regdyn.result import Result
 
 _AT_ONCE = 2**25  # lane-steps between two looks at the clock and the keyboard
+_SHARED = 2**17  # gradients drawn ahead when several rules share them
 _NEVER = np.iinfo(np.int64).max
 
 
-class Tables(NamedTuple):
+class RuleTables(NamedTuple):
     """What all blocks of a rule share."""
 
     hp: Any
@@ -21,24 +22,41 @@ class Tables(NamedTuple):
     strength: tuple[np.ndarray, ...]
 
 
-def tables(plan: Plan, hp: Any) -> Tables:
-    """Coefficients of every step, made once, and the strength of every configuration."""
+class Tables(NamedTuple):
+    """What all blocks share: made once, and sent to workers on other machines."""
+
+    rules: list[RuleTables]
+    noise: tuple
+    std: np.ndarray
+    mean: np.ndarray
+
+
+def tables(plan: Plan) -> Tables:
+    """Coefficients of every step, strengths of every configuration, the gradient process."""
     grid = [regularizers.strength(reg, lam) for reg in plan.reg for lam in plan.lam]
     strength = tuple(np.ascontiguousarray(column) for column in np.array(grid, dtype=float).T)
-    return Tables(hp, kernels.coefficients(hp, plan.schedule), strength)
+    each = [RuleTables(hp, kernels.coefficients(hp, plan.schedule), strength) for hp in plan.rule]
+    g = plan.gradient
+    std, mean = gradients.tables(g, plan.steps)
+    kind, phi, kick, below, nu = kernel_noise.NORMAL, 0.0, 0.0, 0, 1
+    if isinstance(g, gradients.Intermittent):
+        kind, below = kernel_noise.INTERMITTENT, gradients.fires_below(g)
+    elif isinstance(g, gradients.AR1):
+        kind, phi, kick = kernel_noise.AR1, float(g.phi), gradients.kick(g)
+    elif isinstance(g, gradients.StudentT):
+        kind, nu = kernel_noise.STUDENT, int(g.nu)
+    noise = (kind, phi, kick, np.uint64(below), nu)
+    return Tables(each, noise, std, np.empty(0) if mean is None else mean)
 
 
 class CompiledBlock:
     """The lanes of one block under every rule of the grid."""
 
-    def __init__(self, plan: Plan, lanes: range, shared: list[Tables]) -> None:
+    def __init__(self, plan: Plan, lanes: range, shared: Tables) -> None:
         self.plan, self.lanes = plan, lanes
         slots = np.arange(plan.params)[:, None] + plan.params * np.asarray(lanes)
-        self.slots = slots.ravel()
-        self.process = _process(plan, self.slots)
-        g = plan.gradient
-        self.well = (g.curvature, g.center) if isinstance(g, gradients.Well) else (0.0, 0.0)
-        self.tracks = [_Track(plan, table, len(lanes)) for table in shared]
+        self.gradients = _Gradients(plan, slots.ravel(), shared)
+        self.tracks = [_Track(plan, table, len(lanes)) for table in shared.rules]
 
     def begin(self, results: list[Result]) -> None:
         """Look at step 0."""
@@ -50,22 +68,24 @@ class CompiledBlock:
 
     def run(self, first: int, last: int, results: list[Result]) -> Iterator[float]:
         """Steps first ... last; yields how many were done, now and then."""
-        plan = self.plan
-        kept = plan.record[(plan.record >= (first if first > 1 else 0)) & (plan.record <= last)]
-        size = max(4, _AT_ONCE // (len(self.slots) * len(self.tracks[0].theta)) // 4 * 4)
-        for track, result in zip(self.tracks, results, strict=True):
-            rows = np.empty((len(kept), *track.theta.shape))
+        kept = self.plan.recorded(first, last)
+        rows = [np.empty((len(kept), *track.theta.shape)) for track in self.tracks]
+        for track, row in zip(self.tracks, rows, strict=True):
             if len(kept) and kept[0] == 0:
-                rows[0] = track.theta
-            for a in range(first, last + 1, size):
-                b = min(a + size - 1, last)
-                here = slice(*np.searchsorted(kept, [a, b + 1]))
-                track.advance(self, (a, b), (kept[here], rows[here]))
+                row[0] = track.theta
+        size = self.gradients.at_once(len(self.tracks), self.tracks[0].theta.size)
+        for a in range(first, last + 1, size):
+            b = min(a + size - 1, last)
+            here = slice(*np.searchsorted(kept, [a, b + 1]))
+            process = self.gradients.process(a, b, draw=len(self.tracks) > 1)
+            for track, row in zip(self.tracks, rows, strict=True):
+                track.advance(process, (a, b), (kept[here], row[here]))
                 yield (b + 1 - a) / len(self.tracks)
+        for track, row, result in zip(self.tracks, rows, results, strict=True):
             self._report(track, first, last, result)
             if len(kept):
-                shape = (len(kept), len(track.theta), plan.params, len(self.lanes))
-                result.saw(rows.reshape(shape), self.lanes.start)
+                shape = (len(kept), len(track.theta), self.plan.params, len(self.lanes))
+                result.saw(kept, row.reshape(shape), self.lanes.start)
 
     def _report(self, track: "_Track", first: int, last: int, result: Result) -> None:
         """Tell what was noted in steps first ... last."""
@@ -82,13 +102,14 @@ class CompiledBlock:
 class _Track:
     """One rule on one block; arrays (configs, params * lanes)."""
 
-    def __init__(self, plan: Plan, table: Tables, lanes: int) -> None:
+    def __init__(self, plan: Plan, table: RuleTables, lanes: int) -> None:
         self.plan, self.table = plan, table
         configs, slots = len(table.strength[0]), plan.params * lanes
         self.theta = np.tile(np.repeat(plan.theta0.ravel(), lanes), (configs, 1))
         fields = len(rules.RULES[rules.name_of(table.hp)].state._fields)
         self.S = np.zeros((fields, configs, slots))
-        self.carry = np.zeros(slots)
+        g = plan.gradient
+        self.well = (g.curvature, g.center) if isinstance(g, gradients.Well) else (0.0, 0.0)
         self.bars = np.array([*plan.thresholds, 0.0])
         self.level = np.zeros((configs, slots), dtype=np.int8)
         self.bar = self.bars[self.level]
@@ -100,31 +121,42 @@ class _Track:
         """What `kernels.look` reads and changes."""
         return self.bars, self.level, self.bar, self.first, self.nonfinite
 
-    def advance(self, block: CompiledBlock, span: tuple[int, int], record: tuple) -> None:
+    def advance(self, process: tuple, span: tuple[int, int], record: tuple) -> None:
         """Steps span[0] ... span[1]."""
         hp, coef, strength = self.table
         kernels.advance(
-            hp, hp.lr, coef, self.plan.schedule, strength, block.well, block.process, block.slots,
-            (self.theta, self.S, self.carry), span, (self.plan.full, *self.watched), record,
+            hp, hp.lr, coef, self.plan.schedule, strength, self.well, process,
+            (self.theta, self.S), span, (self.plan.full, *self.watched), record,
         )  # fmt: skip
 
 
-def _process(plan: Plan, slots: np.ndarray) -> tuple:
-    """The gradient process as `kernels.advance` takes it."""
-    g, seed = plan.gradient, np.uint64(plan.seed)
-    std, mean = gradients.tables(g, plan.steps)
-    tape = np.empty((0, 0))
-    kind, phi, kick, below, nu = kernel_noise.NORMAL, 0.0, 0.0, 0, 1
-    if isinstance(g, gradients.Tape):
-        kind, tape = kernel_noise.TAPE, np.ascontiguousarray(gradients.tape_rows(g, slots))
-    elif isinstance(g, gradients.Intermittent):
-        kind, below = kernel_noise.INTERMITTENT, gradients.fires_below(g)
-    elif isinstance(g, gradients.AR1):
-        kind, phi, kick = kernel_noise.AR1, float(g.phi), gradients.kick(g)
-    elif isinstance(g, gradients.StudentT):
-        kind, nu = kernel_noise.STUDENT, int(g.nu)
-    noise = (kind, phi, kick, np.uint64(below), nu)
-    return noise, seed, std, np.empty(0) if mean is None else mean, tape
+class _Gradients:
+    """The gradient process of a block, as `kernels.advance` takes it."""
+
+    def __init__(self, plan: Plan, slots: np.ndarray, shared: Tables) -> None:
+        g = plan.gradient
+        self.slots, self.seed, self.carry = slots, np.uint64(plan.seed), np.zeros(len(slots))
+        self.noise, self.std, self.mean = shared.noise, shared.std, shared.mean
+        self.tape = gradients.tape_rows(g, slots) if isinstance(g, gradients.Tape) else None
+
+    def at_once(self, rules_: int, size: int) -> int:
+        """Steps of one call, a multiple of 4: what several rules share stays in the cache."""
+        steps = _SHARED // len(self.slots) if rules_ > 1 else _AT_ONCE // size
+        return max(4, steps // 4 * 4)
+
+    def process(self, a: int, b: int, *, draw: bool) -> tuple:
+        """For steps a ... b: recorded or drawn already, or else for the kernel to draw."""
+        noise, rows = self.noise, np.empty((0, 0))
+        how = (self.slots, self.seed, self.std, self.mean, self.carry)
+        if self.tape is not None:
+            noise = (kernel_noise.TAPE, *noise[1:])
+            rows = np.ascontiguousarray(self.tape[a - 1 : b])
+        elif draw:
+            rows = np.empty((b + 1 - a, len(self.slots)))
+            slots, seed, std, mean, carry = how
+            kernel_noise.draw(rows, noise, slots, seed, a, std, mean, carry)
+            noise = (kernel_noise.TAPE, *noise[1:])
+        return (noise, *how, rows)
 
 
 class CompiledCollector:
@@ -160,15 +192,13 @@ class CompiledCollector:
         self.histogram = np.zeros((rows, bins), dtype=np.int32)
         self.below = np.zeros((rows, len(self.thresholds)), dtype=np.int64)
 
-    def reduce(self) -> dict[str, np.ndarray]:
+    def summary(self) -> statistics.Summary:
         """See `result.Collector`."""
         numbers = sorted(self.nodes)
         nodes = [self.nodes[number] for number in numbers]
-        moments = statistics.Moments(
-            *(np.concatenate(parts, axis=-1) for parts in zip(*nodes, strict=True))
+        count, *rest = (np.concatenate(parts, axis=-1) for parts in zip(*nodes, strict=True))
+        moments = statistics.Moments(count, *(a.reshape(*self.shape, -1) for a in rest))
+        arrays = (self.histogram, self.low + 0.0, self.high + 0.0, self.below)
+        return statistics.Summary(
+            moments, numbers[0], *(a.reshape(*self.shape, *a.shape[1:]) for a in arrays)
         )
-        seen = statistics.Summary(
-            moments, numbers[0], self.histogram, self.low + 0.0, self.high + 0.0, self.below
-        )
-        kept = statistics.reduce(seen, full=self.plan.full)
-        return {k: v.reshape(*self.shape, *v.shape[1:]) for k, v in kept.items()}

@@ -173,3 +173,14 @@ def fill(out, noise, slots, seed, first, std, mean, carry, work, z):
             if mean.shape[0] > 0:
                 for i in range(n):
                     out[k, i] = out[k, i] + mean[first - 1 + k]
+
+
+@compiled
+def draw(rows, noise, slots, seed, first, std, mean, carry):
+    """Gradients of steps first, first + 1, ...: rows has shape (steps, n); see `fill`."""
+    n = slots.shape[0]
+    work, z, four = np.empty((4, n), np.uint32), np.empty((4, n), np.float32), np.empty((4, n))
+    for t in range(0, rows.shape[0], 4):
+        fill(four, noise, slots, seed, first + t, std, mean, carry, work, z)
+        for k in range(min(4, rows.shape[0] - t)):
+            rows[t + k] = four[k]

@@ -152,7 +152,7 @@ def look(theta, c, t, bars, level, bar, first, nonfinite):
 
 
 @compiled
-def advance(hp, lr, table, scales, strength, well, process, slots, lanes, span, watch, record):
+def advance(hp, lr, table, scales, strength, well, process, lanes, span, watch, record):
     """Steps span[0] ... span[1] of the slots of a block, in place.
 
     Parameters
@@ -168,20 +168,20 @@ def advance(hp, lr, table, scales, strength, well, process, slots, lanes, span, 
         lambda under l2, wd, adamw.
     well : tuple of 2 floats
         Curvature and center.
-    process : tuple (noise, seed, std, mean, tape)
-        See `kernel_noise.fill`; tape is float64 (steps, n), used if the kind is TAPE.
-    slots : int64 (n,)
-    lanes : tuple (theta (configs, n), S (fields, configs, n), carry (n,))
+    process : tuple (noise, slots, seed, std, mean, carry, tape)
+        See `kernel_noise.fill`; tape is float64 (steps of the span, n), used if the kind is TAPE.
+    lanes : tuple (theta (configs, n), S (fields, configs, n))
         State, changed.
     span : tuple of 2 ints
+        The first is 1 + a multiple of 4.
     watch : tuple (full, bars, level, bar, first, nonfinite)
         What is seen, changed; `full` is whether to watch every step.
     record : tuple (steps int64 (r,), theta float64 (r, configs, n))
         When theta is kept, and where.
     """
-    theta, S, carry = lanes
+    theta, S = lanes
     l2, wd, adamw = strength
-    noise, seed, std, mean, tape = process
+    noise, slots, seed, std, mean, carry, tape = process
     full, bars, level, bar, first, nonfinite = watch
     kept, out = record
     n = slots.shape[0]
@@ -192,8 +192,8 @@ def advance(hp, lr, table, scales, strength, well, process, slots, lanes, span, 
         k = (t - 1) & 3
         if noise[0] == TAPE:
             for i in range(n):
-                grads[k, i] = tape[t - 1, i]
-        elif k == 0 or t == span[0]:
+                grads[k, i] = tape[t - span[0], i]
+        elif k == 0:
             fill(grads, noise, slots, seed, t - k, std, mean, carry, work, z)
         coef, scale = _coef(table[t - 1], hp), scales[t - 1]
         for c in range(theta.shape[0]):

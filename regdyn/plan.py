@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,10 @@ class Plan:
             for name, hp in zip(names, self.rule, strict=True)
         ]
 
+    def only(self, lanes: range) -> "Plan":
+        """The same experiment on some of its lanes."""
+        return replace(self, lanes=lanes)
+
     def blocks(self, size: int) -> Iterator[range]:
         """The lanes in blocks cut at multiples of `size`."""
         start = self.lanes.start
@@ -57,6 +61,11 @@ class Plan:
             stop = min((start // size + 1) * size, self.lanes.stop)
             yield range(start, stop)
             start = stop
+
+    def recorded(self, first: int, last: int) -> np.ndarray:
+        """Recorded steps among first ... last; the start belongs to the first segment."""
+        first = 0 if first == 1 else first
+        return self.record[(self.record >= first) & (self.record <= last)]
 
     def config(self) -> str:
         """Everything that determines the result, as JSON that `from_config` reads."""

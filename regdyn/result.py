@@ -1,8 +1,9 @@
 """What is seen of one rule of a plan while its blocks are advanced, in whatever order."""
 
 from collections.abc import Callable, Iterator
+from functools import reduce
 from threading import Lock
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -17,8 +18,8 @@ class Collector(Protocol):
         """x has shape (steps, configs, params, lanes)."""
         ...
 
-    def reduce(self) -> dict[str, np.ndarray]:
-        """The statistics of all lanes: arrays (steps, configs, params, ...)."""
+    def summary(self) -> statistics.Summary:
+        """All that was taken in: arrays (steps, configs, params, ...)."""
         ...
 
 
@@ -27,34 +28,54 @@ class NumpyCollector:
 
     def __init__(self, plan: Plan, levels: int) -> None:
         self.plan, self.levels = plan, levels
-        self.summary: statistics.Summary | None = None
+        self.seen: statistics.Summary | None = None
 
     def add(self, x: np.ndarray, first_lane: int) -> None:
         """See `Collector`."""
         new = statistics.summarise(x, first_lane, self.plan.thresholds, self.levels)
-        self.summary = new if self.summary is None else statistics.merge(self.summary, new)
+        self.seen = new if self.seen is None else statistics.merge(self.seen, new)
 
-    def reduce(self) -> dict[str, np.ndarray]:
+    def summary(self) -> statistics.Summary:
         """See `Collector`."""
-        assert self.summary is not None
-        return statistics.reduce(self.summary, full=self.plan.full)
+        assert self.seen is not None
+        return self.seen
+
+
+class Segment(NamedTuple):
+    """What was seen in a segment of time: of all lanes, or of those of one worker."""
+
+    summary: statistics.Summary
+    theta: np.ndarray | None  # (steps, configs, params, lanes), if lanes are kept
+
+    def reduce(self, *, full: bool) -> dict[str, np.ndarray]:
+        """The statistics that are kept."""
+        kept = statistics.reduce(self.summary, full=full)
+        return kept if self.theta is None else kept | {"theta": self.theta}
 
 
 class Result:
-    """What was seen of rule number `k` of the plan. Blocks may report from several threads."""
+    """What was seen of rule number `k` of the plan. Blocks may report from several threads.
 
-    def __init__(self, plan: Plan, k: int, collector: Callable[[], Collector]) -> None:
-        self.plan, self.k, self.collector = plan, k, collector
+    With `whole`, segments are reduced to what is kept as soon as they are over; without, they stay
+    as they are, to be joined with those of other workers.
+    """
+
+    def __init__(
+        self, plan: Plan, k: int, collector: Callable[[], Collector], *, whole: bool = True
+    ) -> None:
+        self.plan, self.k, self.collector, self.whole = plan, k, collector, whole
         shape = (len(plan.reg) * len(plan.lam), plan.params, len(plan.thresholds))
         self.lock = Lock()
         self.nonfinite = np.full(shape[0], np.inf)
-        self.passages = np.zeros((*shape, plan.steps + 1), dtype=np.int32)
+        steps = plan.steps + 1 if plan.full else 0
+        self.passages = np.zeros((*shape, steps), dtype=np.int32)
         self.first = np.full((*shape, len(plan.lanes)), np.nan) if plan.keep_passages else None
         self.open: Collector | None = None
         self.theta: dict[int, np.ndarray] = {}
+        self.segments: list[Segment] = []
         self.closed: list[dict[str, np.ndarray]] = []
 
-    def saw_nonfinite(self, t: Any, configs: np.ndarray) -> None:
+    def saw_nonfinite(self, t: Any, configs: Any) -> None:
         """In these configurations (a mask) some lane is not finite at step t, or steps t."""
         with self.lock:
             self.nonfinite = np.where(configs, np.minimum(self.nonfinite, t), self.nonfinite)
@@ -66,9 +87,12 @@ class Result:
             if self.first is not None:
                 self.first[config, param, level, lane - self.plan.lanes.start] = t
 
-    def saw(self, theta: np.ndarray, first_lane: int) -> None:
-        """theta at the recorded steps of a segment, (steps, configs, params, lanes), of a block."""
+    def saw(self, steps: np.ndarray, theta: np.ndarray, first_lane: int) -> None:
+        """theta at recorded steps of a segment, (steps, configs, params, lanes), of a block."""
         x = theta
+        if not self.plan.full:  # else every step is watched
+            bad = np.logical_not(np.isfinite(theta).all(axis=(2, 3)))
+            self.saw_nonfinite(steps[bad.argmax(axis=0)], bad.any(axis=0))
         if self.plan.theta0.ndim:
             x = np.concatenate([theta, _norm(theta)], axis=2)
         with self.lock:
@@ -79,14 +103,35 @@ class Result:
             self.open.add(x, first_lane)
 
     def close(self) -> None:
-        """The segment is over: reduce what was seen in it to the statistics that are kept."""
+        """The segment is over."""
         if self.open is None:
             return
-        kept = self.open.reduce()
+        theta = None
         if self.plan.keep_lanes:
-            kept["theta"] = np.concatenate([self.theta[n] for n in sorted(self.theta)], axis=-1)
-        self.closed.append(kept)
+            theta = np.concatenate([self.theta[n] for n in sorted(self.theta)], axis=-1)
+        segment = Segment(self.open.summary(), theta)
+        if self.whole:
+            self.closed.append(segment.reduce(full=self.plan.full))
+        else:
+            self.segments.append(segment)
         self.open, self.theta = None, {}
+
+    def part(self) -> "Part":
+        """What a worker sends back."""
+        return Part(self.segments, self.passages, self.first, self.nonfinite)
+
+    def join(self, parts: list["Part"]) -> None:
+        """Take over what workers saw; the parts are in the order of their lanes."""
+        for pieces in zip(*(part.segments for part in parts), strict=True):
+            summary = reduce(statistics.merge, (piece.summary for piece in pieces))
+            theta = [piece.theta for piece in pieces if piece.theta is not None]
+            joined = np.concatenate(theta, axis=-1) if theta else None
+            self.closed.append(Segment(summary, joined).reduce(full=self.plan.full))
+        for part in parts:
+            self.passages += part.passages
+            self.nonfinite = np.minimum(self.nonfinite, part.nonfinite)
+        if self.first is not None:
+            self.first = np.concatenate([part.first for part in parts], axis=-1)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Arrays (steps, configs, params, ...); passages (configs, params, thresholds, ...)."""
@@ -111,6 +156,15 @@ class Result:
                     f"{self.plan.labels[self.k]} with {reg} {lam:g}: its statistics after that "
                     "are not finite either."
                 )
+
+
+class Part(NamedTuple):
+    """What was seen of a rule by a worker that had some of the lanes."""
+
+    segments: list[Segment]
+    passages: np.ndarray
+    first: Any
+    nonfinite: np.ndarray
 
 
 def _norm(theta: np.ndarray) -> np.ndarray:

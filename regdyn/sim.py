@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -50,6 +51,12 @@ class Settings:
     """Start value."""
     out: Path | None = None
     """Folder for result.nc, summary.json and figure.png [default: results/OPT-REG]."""
+    engine: str = "auto"
+    """auto, numpy (the readable form) or compiled: the same bits."""
+    threads: int | None = None
+    """Threads [default: all cores]."""
+    cluster: str | None = None
+    """Run on the Dask scheduler at this address, such as tcp://host:8786."""
     plot: bool = True
     """Draw the picture."""
     json: bool = False
@@ -68,7 +75,7 @@ def main(argv: list[str] | None = None) -> int:
             print(_explanation(settings))
             return 0
         return _simulate(settings)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RuntimeError) as error:
         print(f"error: {_sentence(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -80,15 +87,23 @@ def _simulate(settings: Settings) -> int:
     """Simulate, print, write; 1 if a rerun does not give the stored bits."""
     from regdyn import store
     from regdyn.engine import simulate
+    from regdyn.execution import choose_how, cold
     from regdyn.plan import make_plan
 
     stored = None if settings.from_ is None else _stored(settings)
     arguments = _arguments(settings) if stored is None else _stored_arguments(stored)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", RuntimeWarning)
-        make_plan(**arguments)  # bad input ends here, before anything is made
+        plan = make_plan(**arguments)  # bad input ends here, before anything is made
+        how = choose_how(plan, engine=settings.engine, threads=settings.threads)
+        if how.engine == "compiled" and settings.cluster is None and cold():
+            print("compiling the engine: once, some ten seconds", file=sys.stderr)
         with _folder(_out(settings)) as out:
-            ds = simulate(**arguments)
+            with _workers(settings) as executor:
+                ds = simulate(
+                    **arguments, engine=settings.engine, threads=settings.threads,
+                    executor=executor,
+                )  # fmt: skip
             _write(ds, out, plot=settings.plot)
     for warning in caught:
         print(f"warning: {warning.message}", file=sys.stderr)
@@ -175,15 +190,24 @@ def _stored(settings: Settings) -> "xr.Dataset":
     """The result to rerun; ValueError if other settings are given too."""
     from regdyn import store
 
-    allowed = {"from_", "out", "plot", "json", "explain"}
+    allowed = {"from_", "out", "plot", "json", "explain", "engine", "threads", "cluster"}
     for field in fields(settings):
         if field.name not in allowed and getattr(settings, field.name) != field.default:
             raise ValueError(
                 f"--{field.name} cannot change a stored result: --from takes only --out, "
-                "--no-plot and --json."
+                "--no-plot, --json, --engine, --threads and --cluster."
             )
     assert settings.from_ is not None
     return store.load(settings.from_)
+
+
+def _workers(settings: Settings) -> AbstractContextManager[Any]:
+    """The cluster's executor, or none."""
+    if settings.cluster is None:
+        return nullcontext()
+    from regdyn.distributed import dask
+
+    return dask(settings.cluster)
 
 
 def _stored_arguments(stored: "xr.Dataset") -> dict[str, Any]:

@@ -43,10 +43,11 @@ def anchors(text):
 
 
 def commands():
-    """(page, module, arguments) of every ``python -m MODULE ARGUMENTS`` in a page."""
+    """(page, module, the rest of the line) of every ``python -m MODULE ...`` in a page's code."""
     for page, text in PAGES.items():
-        for module, rest in re.findall(r"python3? -m ([\w.]+)([^`\n&|]*)", text):
-            yield page, module, " ".join(shlex.split(rest, comments=True))
+        for code in CODE.findall(text):
+            for module, rest in re.findall(r"python3? -m ([\w.]+) *([^`\n&|]*)", code):
+                yield page, module, rest
 
 
 def readme_block(name):
@@ -59,14 +60,13 @@ class Accepted(Exception):
     """The arguments passed every check: the simulation would begin now."""
 
 
-def check_simulation(arguments, monkeypatch):
+def check_simulation(words, monkeypatch):
     """The arguments of `regdyn.sim` are fine, up to the file of a `--from`."""
 
     def accept(*_, **__):
         raise Accepted
 
     monkeypatch.setattr("regdyn.engine.simulate", accept)
-    words = arguments.split()
     if "--help" in words:
         return
     if "--from" in words:
@@ -100,7 +100,7 @@ def test_python_without_prompts_is_python(page):
 # Links -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("page", "target"), links())
+@pytest.mark.parametrize(("page", "target"), list(links()))
 def test_a_link_leads_somewhere(page, target):
     path, _, anchor = target.partition("#")
     end = (ROOT / page).parent / path if path else ROOT / page
@@ -138,21 +138,22 @@ def test_a_block_that_the_readme_lacks_is_an_error():
     assert (done.returncode, done.stdout) == (1, "") and "'lunch'" in done.stderr
 
 
-@pytest.mark.parametrize(("page", "module", "arguments"), commands())
-def test_a_command_is_accepted(page, module, arguments, monkeypatch, tmp_path):
+@pytest.mark.parametrize(("page", "module", "rest"), list(commands()))
+def test_a_command_is_accepted(page, module, rest, monkeypatch, tmp_path):
+    words = shlex.split(rest, comments=True)
     monkeypatch.chdir(tmp_path)
     assert find_spec(module)
     if module == "regdyn.sim":
-        check_simulation(arguments, monkeypatch)
+        check_simulation(words, monkeypatch)
     if module == "figures":
-        names = tyro.cli(figures.Settings, args=arguments.split()).names
+        names = tyro.cli(figures.Settings, args=words).names
         assert {*names} <= {*figures.FIGURES, "all"}
 
 
 @pytest.mark.parametrize("flags", re.findall(r"`(--[^`]+)`", README))
 def test_flags_that_the_readme_offers(flags, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    check_simulation(flags, monkeypatch)
+    check_simulation(shlex.split(flags), monkeypatch)
 
 
 # What the README says of the code ----------------------------------------------------------------

@@ -146,8 +146,8 @@ def test_odd_results_are_drawn_too(case):
 
 def test_drawing_leaves_no_trace(ds):
     """No settings of matplotlib change, and no window or backend is asked for."""
-    before = dict(matplotlib.rcParams)
+    before = matplotlib.rcParams.copy()
     plotting.draw(ds)
-    assert dict(matplotlib.rcParams) == before
+    assert matplotlib.rcParams.copy() == before
     code = "import sys, regdyn.plotting; sys.exit('matplotlib.pyplot' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], check=True)

@@ -1,0 +1,109 @@
+"""The lanes of an experiment divided among the workers of an executor.
+
+A worker gets whole blocks, so what it sees joins to the same bits as on one thread. Tables that
+need the mathematical library (bias corrections, schedules) are made here and sent along: its last
+digit may differ from machine to machine.
+"""
+
+import hashlib
+import platform
+from collections.abc import Callable, Iterator
+from concurrent.futures import BrokenExecutor, Executor, as_completed
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from regdyn import store
+from regdyn.execution import How, form, run_segments
+from regdyn.plan import Plan
+from regdyn.result import Part, Result
+
+_TASKS = 64  # at most; more than workers, so that a slow or lost one costs little
+
+
+def run(
+    plan: Plan, how: How, executor: Executor, segments: list[tuple[int, int]], done: Callable
+) -> list[Result]:
+    """Run the plan on the workers of `executor`.
+
+    Raises
+    ------
+    RuntimeError
+        If a worker has another version of regdyn, or the workers are gone.
+    """
+    shares = list(_shares(plan, how.block))
+    tables = form(plan, how).tables
+    try:
+        tasks = {
+            executor.submit(_work, plan.only(lanes), how, tables, segments, source_digest()): lanes
+            for lanes in shares
+        }
+        for task in as_completed(tasks):
+            task.result()
+            done(plan.steps * len(tasks[task]))
+    except BrokenExecutor as error:
+        raise RuntimeError(f"the workers of the executor are gone: {error}") from None
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        raise
+    parts = [task.result() for task in tasks]
+    results = [Result(plan, k, form(plan, how).collector) for k in range(len(plan.rule))]
+    for k, result in enumerate(results):
+        result.join([part[k] for part in parts])
+    return results
+
+
+def _shares(plan: Plan, block: int) -> Iterator[range]:
+    """The lanes in at most `_TASKS` shares of whole blocks."""
+    blocks = list(plan.blocks(block))
+    each = -(-len(blocks) // _TASKS)
+    for i in range(0, len(blocks), each):
+        share = blocks[i : i + each]
+        yield range(share[0].start, share[-1].stop)
+
+
+def _work(
+    plan: Plan, how: How, tables: Any, segments: list[tuple[int, int]], digest: str
+) -> list[Part]:
+    """On a worker: run some of the lanes on one thread."""
+    if digest != source_digest():
+        raise RuntimeError(
+            f"the worker on {platform.node()} has other sources of regdyn "
+            f"({store.provenance()['regdyn_version']}) than the caller: install the same there."
+        )
+    make = form(plan, how, tables)
+    results = [Result(plan, k, make.collector, whole=False) for k in range(len(plan.rule))]
+    run_segments(plan, how, make, results, segments)
+    return [result.part() for result in results]
+
+
+@lru_cache(maxsize=1)
+def source_digest() -> str:
+    """Hash of the sources of this package."""
+    total = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        total.update(path.name.encode() + path.read_bytes())
+    return total.hexdigest()
+
+
+@contextmanager
+def dask(address: str, timeout: float = 10.0) -> Iterator[Executor]:
+    """An executor on the Dask scheduler at `address`, such as tcp://host:8786.
+
+    Raises
+    ------
+    ValueError
+        If Dask is not installed, or no scheduler answers within `timeout` seconds.
+    """
+    try:
+        from distributed import Client
+    except ImportError:
+        raise ValueError("a cluster needs Dask: pip install 'regdyn[cluster]'.") from None
+    try:
+        client = Client(address, timeout=timeout)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise ValueError(f"no Dask scheduler answers at {address!r} ({error}).") from None
+    with client:
+        yield client.get_executor(pure=False)
