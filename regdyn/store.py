@@ -60,9 +60,10 @@ def dataset(plan: Plan, results: list[dict[str, np.ndarray]]) -> xr.Dataset:
         "reg": list(plan.reg),
         "lam": ("lam", list(plan.lam), {"long_name": "strength lambda"}),
         "step": ("step", plan.record, {"long_name": "step", "units": "step"}),
-        "threshold": ("threshold", list(plan.thresholds), {"units": "theta"}),
-        "q": ("q", list(QUANTILES), {"long_name": "probability"}),
     }
+    if plan.full:
+        coords["threshold"] = ("threshold", list(plan.thresholds), {"units": "theta"})
+        coords["q"] = ("q", list(QUANTILES), {"long_name": "probability"})
     if plan.theta0.ndim:
         coords["param"] = np.arange(plan.params)
     if plan.keep_lanes or plan.keep_passages:
