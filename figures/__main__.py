@@ -71,7 +71,13 @@ def _draw_all(settings: Settings) -> int:
     choose("format", settings.format, ("png", "pdf", "svg"))
     names = tuple(FIGURES) if settings.names == ("all",) else settings.names
     entries = {name: FIGURES[choose("figure", name, FIGURES)] for name in names}
-    settings.out.mkdir(parents=True, exist_ok=True)
+    with store.folder(settings.out):
+        return _draw(entries, settings)
+
+
+def _draw(entries: dict[str, Entry], settings: Settings) -> int:
+    from regdyn import store
+
     fresh: dict[str, xr.Dataset] = {}
     for name, entry in entries.items():
         if settings.refresh and entry.data not in fresh:

@@ -25,12 +25,13 @@ KEPT = ["abs_quantile", "mean", "rms", "first_passage_median"]
 
 CAPTION = (
     "|θ| under regularisation of strength λ: median and 10–90 % of {lanes} runs. Fixed by the "
-    "paper: normal gradients of std 1e-5 (1e-3 for the first 100 steps); SGD lr 0.1, momentum 0.9; "
-    "Adam lr 1e-3. Our choice: θ₀ = 1, strengths, {steps:,} steps, {ours}. Dotted: 1e-3, the "
-    "paper's threshold for a collapsed filter."
+    "paper: normal gradients of std 1e-5 (1e-3 for the first 100 steps){fixed}. Our choice: θ₀ = "
+    "1, strengths, {steps:,} steps, {ours}. Dotted: 1e-3, the paper's threshold for a collapsed "
+    "filter."
 )
+FIXED = {PAPER: "; SGD lr 0.1, momentum 0.9; Adam lr 1e-3", OTHERS: ""}
 OURS = {
-    PAPER: "β = (0.9, 0.99) and ε = 1e-8 from section 2.1",
+    PAPER: "Adam's β = (0.9, 0.99) and ε = 1e-8 from section 2.1",
     OTHERS: "Adagrad and Adadelta as in section 2.1, AMSGrad as Adam (torch's flavour), RMSprop lr "
     "1e-3, α 0.99, Lion lr 1e-4",
 }
@@ -84,6 +85,9 @@ def _grid(data: "xr.Dataset", names: tuple[str, ...]) -> "Figure":
             ax.set_xlabel("step")
         lines, labels = axes[0][0].get_legend_handles_labels()
         fig.legend(lines, labels, title="strength λ", loc="outside right upper")
-        caption = CAPTION.format(lanes=data.attrs["lanes"], steps=STEPS, ours=OURS[names])
+        caption = CAPTION.format(
+            lanes=data.attrs["lanes"], steps=int(data["step"][-1]), fixed=FIXED[names],
+            ours=OURS[names],
+        )  # fmt: skip
         fig.supxlabel(fill(caption, 118), fontsize=8, x=0.01, ha="left")
     return fig

@@ -5,7 +5,26 @@ import math
 import operator
 from collections.abc import Iterable
 
-__all__ = ["choose", "finite", "integer"]
+import numpy as np
+
+__all__ = ["choose", "finite", "integer", "numbers", "shown"]
+
+
+def shown(value: object) -> str:
+    """`value` as a message quotes it: on one line, not longer than 80 characters."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def numbers(what: str, given: object) -> np.ndarray:
+    """`given` as an array of floats, all finite, else raise ValueError."""
+    try:
+        values = np.array(given, dtype=float)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"{what} must be numbers, not {shown(given)}.") from None
+    if values.size == 0 or not np.all(np.isfinite(values)):
+        raise ValueError(f"{what} must be finite and not empty, not {shown(given)}.")
+    return values
 
 
 def choose(what: str, given: object, allowed: Iterable[str]) -> str:
@@ -15,13 +34,13 @@ def choose(what: str, given: object, allowed: Iterable[str]) -> str:
         return given
     near = difflib.get_close_matches(str(given).lower(), allowed, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    raise ValueError(f"unknown {what} {given!r}: {hint}Allowed: {', '.join(allowed)}.")
+    raise ValueError(f"unknown {what} {shown(given)}: {hint}Allowed: {', '.join(allowed)}.")
 
 
 def integer(what: str, given: object, low: int, high: int | None = None) -> int:
     """Return `given` as an int in [low, high], else raise ValueError."""
     span = f">= {low}" if high is None else f"from {low} to {high}"
-    message = f"{what} must be a whole number {span}, not {given!r}."
+    message = f"{what} must be a whole number {span}, not {shown(given)}."
     if isinstance(given, bool):
         raise ValueError(message)
     try:
@@ -45,7 +64,7 @@ def finite(
     """Return `given` as a finite float in the interval, else raise ValueError."""
     try:
         value = float(given)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         value = math.nan
     above = value > low if open_below else value >= low
     below = value < high if open_above else value <= high
@@ -57,4 +76,4 @@ def finite(
     if high < math.inf:
         bounds.append(f"{'<' if open_above else '<='} {high:g}")
     span = "a finite number" + (" " + " and ".join(bounds) if bounds else "")
-    raise ValueError(f"{what} must be {span}, not {given!r}.")
+    raise ValueError(f"{what} must be {span}, not {shown(given)}.")

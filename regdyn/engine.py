@@ -15,6 +15,7 @@ import numpy as np
 
 from regdyn import gradients, regularizers, rules
 from regdyn.blocks import advance
+from regdyn.checks import numbers
 from regdyn.execution import How, choose_how, form, run_segments
 from regdyn.plan import THRESHOLDS, Plan, make_plan
 from regdyn.progress import bar
@@ -194,10 +195,10 @@ def replay(
     strength = regularizers.strength(reg, regularizers.check_strength(reg, lam, hp))
     tape = gradients.resolve(gradients.Tape(tape)).values
     factors = regularizers.schedule_factors(schedule, len(tape)).tolist()
-    start = np.asarray(theta0, dtype=float)
-    if start.shape not in ((), tape.shape[1:]) or not np.all(np.isfinite(start)):
+    start = numbers("theta0", theta0)
+    if start.shape not in ((), tape.shape[1:]):
         raise ValueError(
-            f"theta0 must be finite, a number or of shape {tape.shape[1:]}, not {theta0!r}."
+            f"theta0 must be a number or of shape {tape.shape[1:]}, not of shape {start.shape}."
         )
     theta = np.empty((len(tape) + 1, *tape.shape[1:]))
     theta[0] = start

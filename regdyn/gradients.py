@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from regdyn import random
-from regdyn.checks import choose, finite, integer
+from regdyn.checks import choose, finite, integer, numbers, shown
 
 
 class LowGradient(NamedTuple):
@@ -116,7 +116,7 @@ def resolve(gradient: Any) -> Any:
     if type(gradient) not in GRADIENTS.values():
         types = ", ".join(kind.__name__ for kind in GRADIENTS.values())
         raise ValueError(
-            f"not a gradient process: {gradient!r}. Give a name ({', '.join(GRADIENTS)}) "
+            f"not a gradient process: {shown(gradient)}. Give a name ({', '.join(GRADIENTS)}) "
             f"or one of {types}."
         )
     for field, value in gradient._asdict().items():
@@ -181,19 +181,19 @@ def sample(gradient: Any, steps: int, lanes: int | range, seed: int = 0) -> np.n
     if isinstance(gradient, Well):
         raise ValueError("Well cannot be sampled: its gradient depends on theta. Use simulate.")
     steps = integer("steps", steps, 1, random.MAX_STEPS)
-    numbers = lane_numbers(lanes)
-    check_fit(gradient, steps, int(numbers[-1]) + 1)
-    source = Source(gradient, steps, numbers, random.check_seed(seed))
+    lanes = lane_range(lanes)
+    check_fit(gradient, steps, lanes.stop)
+    source = Source(gradient, steps, np.arange(lanes.start, lanes.stop), random.check_seed(seed))
     return np.concatenate([block for block in source.blocks(1, steps)])
 
 
-def lane_numbers(lanes: int | range) -> np.ndarray:
-    """Absolute lane numbers of `lanes`; ValueError unless a count >= 1 or a range, step 1."""
-    if isinstance(lanes, range):
-        if len(lanes) == 0 or lanes.step != 1 or lanes.start < 0:
-            raise ValueError(f"lanes must be a range of step 1 from 0 or above, not {lanes!r}.")
-        return np.arange(lanes.start, lanes.stop)
-    return np.arange(integer("lanes", lanes, 1))
+def lane_range(lanes: int | range) -> range:
+    """`lanes` as a range; ValueError unless a count >= 1 or a range of step 1 from 0 or above."""
+    if not isinstance(lanes, range):
+        return range(integer("lanes", lanes, 1, random.MAX_LANES))
+    if len(lanes) == 0 or lanes.step != 1 or lanes.start < 0 or lanes.stop > random.MAX_LANES:
+        raise ValueError(f"lanes must be a range of step 1 from 0 or above, not {shown(lanes)}.")
+    return lanes
 
 
 class Source:
@@ -283,30 +283,27 @@ def tables(gradient: Any, steps: int) -> tuple[np.ndarray, np.ndarray | None]:
 def _tape(values: Any) -> np.ndarray:
     """`values` as a float64 array (steps, lanes) or (steps,); ValueError if empty or not finite."""
     try:
-        values = np.asarray(values, dtype=float)
-    except (TypeError, ValueError):
-        raise ValueError("a tape must be an array of numbers.") from None
-    if values.ndim not in (1, 2) or values.size == 0:
-        raise ValueError(
-            f"a tape needs shape (steps, lanes) or (steps,), not {values.shape}, and is not empty."
-        )
-    bad = np.argwhere(~np.isfinite(values))
+        tape = np.array(values, dtype=float)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"a tape must be an array of numbers, not {shown(values)}.") from None
+    if tape.ndim not in (1, 2) or tape.size == 0:
+        raise ValueError(f"a tape needs shape (steps, lanes) or (steps,), not {tape.shape}.")
+    bad = np.argwhere(~np.isfinite(tape))
     if len(bad):
         at = ", ".join(f"{axis} {i}" for axis, i in zip(("row", "column"), bad[0], strict=False))
         raise ValueError(f"the tape holds {len(bad)} entries that are not finite, first at {at}.")
-    return values
+    return tape
 
 
 def _per_step(what: str, value: Any, steps: int | None, *, signed: bool) -> None:
-    """ValueError unless `value` is a number or array (steps,), finite, and >= 0 if not signed."""
-    if np.ndim(value) == 0:
+    """ValueError unless `value` is a number or has one entry per step, >= 0 if not signed."""
+    if isinstance(value, str | bool | float | int):
         finite(what, value, -math.inf if signed else 0.0)
         return
-    try:
-        value = np.asarray(value, dtype=float)
-    except (TypeError, ValueError):
-        raise ValueError(f"{what} must be numbers, not {value!r}.") from None
-    if value.ndim != 1 or (steps is not None and len(value) != steps):
-        raise ValueError(f"{what} must be a number or have one entry per step, not {value.shape}.")
-    if not np.all(np.isfinite(value)) or (not signed and np.any(value < 0)):
-        raise ValueError(f"{what} must be finite{'' if signed else ' and >= 0'} at every step.")
+    given = numbers(what, value)
+    if given.ndim > 1 or (given.ndim == 1 and steps is not None and len(given) != steps):
+        raise ValueError(
+            f"{what} must be a number or have one entry per step, not shape {given.shape}."
+        )
+    if not signed and np.any(given < 0):
+        raise ValueError(f"{what} must be >= 0, not {shown(value)}.")

@@ -2,16 +2,20 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from regdyn import gradients, random, regularizers, rules
-from regdyn.checks import choose, finite, integer
+from regdyn.checks import choose, finite, integer, numbers, shown
 
 THRESHOLDS = (0.5, 0.1, 1e-2, 1e-3)
+_ASKED = {
+    "rule", "reg", "lam", "gradient", "steps", "lanes", "theta0", "seed", "record", "schedule",
+    "thresholds", "keep_lanes", "keep_passages", "statistics",
+}  # fmt: skip
 STATISTICS = ("full", "moments")
 KEPT = 400  # recorded steps between the first and the last, by default
 
@@ -106,18 +110,19 @@ def make_plan(*, rule: Any, reg: Any, lam: Any, preset: str, **rest: Any) -> Pla
                 regularizers.check_strength(r, x, hp)
     gradient = gradients.resolve(rest["gradient"])
     steps = integer("steps", rest["steps"], 1, random.MAX_STEPS)
-    lanes = gradients.lane_numbers(rest["lanes"])
-    theta0 = _start(rest["theta0"])
-    slots = (int(lanes[-1]) + 1) * theta0.size
-    gradients.check_fit(gradient, steps, slots)
+    lanes = gradients.lane_range(rest["lanes"])
+    theta0 = numbers("theta0", rest["theta0"])
+    integer("lanes times parameters", lanes.stop * theta0.size, 1, random.MAX_LANES)
+    gradients.check_fit(gradient, steps, lanes.stop * theta0.size)
     record = _recorded(rest["record"], steps)
+    factors = regularizers.schedule_factors(rest["schedule"], steps)
     asked = {
         "rule": [{"name": rules.name_of(hp), **hp._asdict()} for hp in hps],
         "reg": list(regs),
         "lam": list(lams),
         "gradient": _process_json(gradient),
         "steps": steps,
-        "lanes": [int(lanes[0]), int(lanes[-1]) + 1],
+        "lanes": [lanes.start, lanes.stop],
         "theta0": theta0.tolist(),
         "seed": random.check_seed(rest["seed"]),
         "record": record.tolist(),
@@ -131,8 +136,8 @@ def make_plan(*, rule: Any, reg: Any, lam: Any, preset: str, **rest: Any) -> Pla
         raise ValueError("keep_passages needs statistics='full'.")
     return Plan(
         rule=hps, reg=regs, lam=lams, gradient=gradient, steps=steps,
-        lanes=range(int(lanes[0]), int(lanes[-1]) + 1), theta0=theta0, seed=asked["seed"],
-        record=record, schedule=regularizers.schedule_factors(rest["schedule"], steps),
+        lanes=lanes, theta0=theta0, seed=asked["seed"],
+        record=record, schedule=factors,
         thresholds=tuple(asked["thresholds"]), keep_lanes=asked["keep_lanes"],
         keep_passages=asked["keep_passages"], full=asked["statistics"] == "full", asked=asked,
     )  # fmt: skip
@@ -154,6 +159,8 @@ def from_config(text: str) -> dict[str, Any]:
         asked["gradient"] = _of_json(asked["gradient"], gradients.GRADIENTS)
         if isinstance(asked["schedule"], dict):
             asked["schedule"] = _of_json(asked["schedule"], regularizers.SCHEDULES)
+        if set(asked) != _ASKED:
+            raise KeyError(*(set(asked) ^ _ASKED))
         asked["lanes"] = range(*asked["lanes"])
         asked["record"] = np.array(asked["record"])
     except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
@@ -166,8 +173,8 @@ def from_config(text: str) -> dict[str, Any]:
 
 def _several(what: str, given: Any) -> list[Any]:
     """`given` as a list: a string, number or NamedTuple is one; ValueError if empty."""
-    one = isinstance(given, str) or hasattr(given, "_fields") or np.ndim(given) == 0
-    items = [given] if one else list(given)
+    whole = isinstance(given, str) or hasattr(given, "_fields") or getattr(given, "ndim", 1) == 0
+    items = list(given) if isinstance(given, Iterable) and not whole else [given]
     if not items:
         raise ValueError(f"{what} is empty: give at least one.")
     return items
@@ -177,19 +184,8 @@ def _unique(what: str, items: list[Any]) -> tuple[Any, ...]:
     """The items, if no two are equal."""
     twice = [item for i, item in enumerate(items) if item in items[:i]]
     if twice:
-        raise ValueError(f"{what} is given twice: {twice[0]!r}.")
+        raise ValueError(f"{what} is given twice: {shown(twice[0])}.")
     return tuple(items)
-
-
-def _start(theta0: Any) -> np.ndarray:
-    """theta0 as a float64 array of any shape, not empty, finite."""
-    try:
-        start = np.array(theta0, dtype=float)
-    except (TypeError, ValueError):
-        raise ValueError(f"theta0 must be a number or an array, not {theta0!r}.") from None
-    if start.size == 0 or not np.all(np.isfinite(start)):
-        raise ValueError("theta0 must be finite and not empty.")
-    return start
 
 
 def _recorded(record: Any, steps: int) -> np.ndarray:
@@ -198,14 +194,14 @@ def _recorded(record: Any, steps: int) -> np.ndarray:
         dense = np.geomspace(1, steps, KEPT // 2)
         even = np.linspace(0, steps, KEPT // 2 + 2)
         return np.unique(np.round(np.concatenate([dense, even])).astype(np.int64))
-    if np.ndim(record) == 0:
+    kept = numbers("record", record)
+    if kept.ndim > 1 or np.any(kept != np.round(kept)) or isinstance(record, bool):
+        raise ValueError(f"record must be a whole number or steps, not {shown(record)}.")
+    if kept.ndim == 0:
         k = integer("record", record, 1)
         return np.unique(np.append(np.arange(0, steps + 1, k), steps))
-    kept = np.asarray(record)
-    if kept.ndim != 1 or kept.size == 0 or not np.issubdtype(kept.dtype, np.integer):
-        raise ValueError("record must be a whole number or a list of steps.")
     if kept.min() < 0 or kept.max() > steps:
-        raise ValueError(f"recorded steps must lie from 0 to {steps}.")
+        raise ValueError(f"recorded steps must lie from 0 to {steps}, not {shown(record)}.")
     return np.unique(kept).astype(np.int64)
 
 

@@ -29,6 +29,7 @@ STYLE: Any = {
     "lines.linewidth": 1.6,
 }
 COLLAPSED = 1e-3  # the paper's threshold on |gamma|
+HUGE = 1e30  # theta above it is not drawn
 FLOOR = 1e-5  # lower end of logarithmic axes
 
 
@@ -50,8 +51,18 @@ def band(ax: "Axes", ds: "xr.Dataset", variable: str, colour: Any, label: str | 
     """Median over lanes as a line, the 10 to 90 % band around it; `ds` is one setting."""
     q = ds[variable].where(ds["step"] > 0, drop=True)
     steps = q["step"].values
-    ax.plot(steps, q.sel(q=0.5), color=colour, label=label)
-    ax.fill_between(steps, q.sel(q=0.1), q.sel(q=0.9), color=colour, alpha=0.25, linewidth=0)
+    if len(steps) == 0:
+        return
+    low, middle, high = (_drawable(q.sel(q=p)) for p in (0.1, 0.5, 0.9))
+    if variable == "abs_quantile":  # zeros go below the logarithmic axis
+        low, middle, high = (np.maximum(x, FLOOR / 10) for x in (low, middle, high))
+    ax.plot(steps, middle, color=colour, label=label)
+    ax.fill_between(steps, low, high, color=colour, alpha=0.25, linewidth=0)
+
+
+def _drawable(values: Any) -> np.ndarray:
+    """NaN instead of what no axis can hold."""
+    return np.where(np.abs(values) < HUGE, values, np.nan)
 
 
 def mark_collapse(ax: "Axes") -> None:
@@ -64,7 +75,8 @@ def log_axes(ax: "Axes", ds: "xr.Dataset") -> None:
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.set_xlim(1, max(int(ds["step"][-1]), 2))
-    top = float(np.nanmax(np.where(np.isfinite(ds["abs_quantile"]), ds["abs_quantile"], np.nan)))
+    values = np.asarray(ds["abs_quantile"])
+    top = values[np.abs(values) < HUGE].max(initial=0.0)
     ax.set_ylim(FLOOR, max(2 * top, 10 * FLOOR))
 
 

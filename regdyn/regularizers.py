@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from regdyn import rules
-from regdyn.checks import choose, finite, integer
+from regdyn.checks import choose, finite, integer, numbers, shown
 
 REGULARIZERS = ("none", "l2", "wd", "adamw")
 
@@ -130,7 +130,10 @@ def schedule_factors(schedule: Any, steps: int) -> np.ndarray:
     if isinstance(schedule, Constant):
         return np.ones(steps)
     if isinstance(schedule, StepDecay):
-        ends = [round(steps * finite("boundary", b, 0.0, 1.0)) for b in schedule.boundaries]
+        ends = [
+            round(steps * finite("boundary", b, 0.0, 1.0))
+            for b in np.ravel(np.asarray(schedule.boundaries, dtype=object))
+        ]
         passed = np.searchsorted(np.sort(ends), np.arange(steps), side="right")
         factor = finite("factor of a StepDecay", schedule.factor, 0.0)
         return np.array([factor**k for k in range(len(ends) + 1)])[passed]
@@ -138,11 +141,11 @@ def schedule_factors(schedule: Any, steps: int) -> np.ndarray:
         wave = np.array([math.cos(math.pi * t / steps) for t in range(steps)])
         final = finite("final of a Cosine", schedule.final, 0.0)
         return final + (1 - final) * (1 + wave) / 2
-    factors = np.array(schedule, dtype=float)
-    if factors.shape != (steps,) or not np.all(np.isfinite(factors)) or np.any(factors < 0):
+    factors = numbers("schedule", schedule)
+    if factors.shape != (steps,) or np.any(factors < 0):
         raise ValueError(
-            f"a schedule given as an array needs shape ({steps},) and finite entries >= 0, "
-            f"not shape {factors.shape}."
+            f"a schedule given as an array needs shape ({steps},) and entries >= 0, "
+            f"not {shown(schedule)}."
         )
     return factors
 
@@ -220,6 +223,8 @@ def convert(
     hp = rules.resolve(rule)
     lr = finite("lr", hp.lr if lr is None else lr, 0.0, open_below=True)
     hp = hp._replace(lr=lr)
+    if isinstance(schedule, str):
+        schedule = SCHEDULES[choose("schedule", schedule, SCHEDULES)]()
     for reg in (
         choose("regulariser", from_, REGULARIZERS),
         choose("regulariser", to, REGULARIZERS),
@@ -235,7 +240,7 @@ def convert(
         return Conversion(lam, 1.0, "exact")
     if "none" in (from_, to):
         raise ValueError(f"{from_} with strength {lam:g} has no equivalent under {to}.")
-    constant = schedule is None or schedule == "constant" or isinstance(schedule, Constant)
+    constant = schedule is None or isinstance(schedule, Constant)
     plain = isinstance(hp, rules.SGD) and hp.momentum == 0
     rate = decay_rate(from_, lam, hp)
     if {from_, to} == {"l2", "adamw"}:  # both follow the schedule

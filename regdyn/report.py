@@ -15,7 +15,7 @@ LATE = 0.1  # share of the run, at its end, over which the late rms is taken
 def late_rms(ds: "xr.Dataset") -> "xr.DataArray":
     """Root mean square of theta over lanes and over the recorded steps of the last tenth."""
     last = ds["rms"].sel(step=slice((1 - LATE) * float(ds["step"][-1]), None))
-    return (last**2).mean("step") ** 0.5
+    return (last**2).mean("step", skipna=False) ** 0.5
 
 
 def rows(ds: "xr.Dataset") -> list[dict[str, Any]]:
@@ -40,9 +40,9 @@ def rows(ds: "xr.Dataset") -> list[dict[str, Any]]:
 
 
 def _number(value: Any) -> float | None:
-    """A JSON number: None for NaN, whole numbers without a point."""
+    """A JSON number: None if it is not finite, whole numbers without a point."""
     value = float(value)
-    if math.isnan(value):
+    if not math.isfinite(value):
         return None
     return int(value) if value.is_integer() and abs(value) < 2**53 else value
 
@@ -52,7 +52,9 @@ def table(rows_: list[dict[str, Any]], caption: str) -> "Table":
     from rich import box
     from rich.table import Table
 
-    shown = Table(box=box.SIMPLE_HEAD, caption=caption, caption_justify="left")
+    title = "median steps until |theta| is below"
+    style: Any = {"title_justify": "left", "caption_justify": "left", "box": box.SIMPLE_HEAD}
+    shown = Table(title=title, caption=caption, **style)
     for name in ("rule", "reg"):
         shown.add_column(name)
     shown.add_column("lambda", justify="right")
@@ -60,8 +62,8 @@ def table(rows_: list[dict[str, Any]], caption: str) -> "Table":
     if vector:
         shown.add_column("param", justify="right")
     for b in TIMES.values():
-        shown.add_column(f"|theta|<{b:g}\n(steps)", justify="right", no_wrap=True)
-    shown.add_column("late rms\n(theta)", justify="right", no_wrap=True)
+        shown.add_column(f"{b:g}", justify="right", no_wrap=True)
+    shown.add_column("late rms", justify="right", no_wrap=True)
     for row in rows_:
         cells = [row["rule"], row["reg"], f"{row['lam']:g}"]
         cells += [str(row["param"])] if vector else []

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from regdyn.checks import choose, finite
+from regdyn.checks import choose, finite, shown
 
 # The three functions that floats, arrays and tensors do not share ----------------------------
 
@@ -42,7 +42,7 @@ def maximum(a: Any, b: Any) -> Any:
 
 def sign(x: Any) -> Any:
     """-1, 0 or 1, element by element; NaN stays NaN."""
-    return x.sign() if hasattr(x, "sign") else np.sign(x)
+    return x.sign().where(x == x, x) if hasattr(x, "sign") else np.sign(x)
 
 
 # Stochastic gradient descent -------------------------------------------------------------------
@@ -401,7 +401,9 @@ def name_of(hp: Any) -> str:
         if type(hp) is rule.hyper:
             return name
     types = ", ".join(rule.hyper.__name__ for rule in RULES.values())
-    raise ValueError(f"not a rule: {hp!r}. Give a name ({', '.join(RULES)}) or one of {types}.")
+    raise ValueError(
+        f"not a rule: {shown(hp)}. Give a name ({', '.join(RULES)}) or one of {types}."
+    )
 
 
 def resolve(rule: Any, preset: str = "paper") -> Any:
@@ -434,7 +436,7 @@ def _checked(hp: Any) -> Any:
             choose("AMSGrad flavour", value, FLAVOURS)
         elif field == "nesterov":
             if not isinstance(value, bool | np.bool_):
-                raise ValueError(f"nesterov of {name} must be True or False, not {value!r}.")
+                raise ValueError(f"nesterov of {name} must be True or False, not {shown(value)}.")
             values[field] = bool(value)
         elif field in ("lr", "eps"):
             values[field] = finite(f"{field} of {name}", value, 0.0)

@@ -5,7 +5,7 @@ import json
 import os
 import sys
 import warnings
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code (2 for bad input)."""
     settings = tyro.cli(Settings, prog="python -m regdyn.sim", args=argv)
     try:
-        if settings.explain:
+        if settings.explain and settings.from_ is None:
             print(_explanation(settings))
             return 0
         return _simulate(settings)
@@ -96,9 +96,9 @@ def _simulate(settings: Settings) -> int:
         warnings.simplefilter("always", RuntimeWarning)
         plan = make_plan(**arguments)  # bad input ends here, before anything is made
         how = choose_how(plan, engine=settings.engine, threads=settings.threads)
-        if how.engine == "compiled" and settings.cluster is None and cold():
-            print("compiling the engine: once, some ten seconds", file=sys.stderr)
-        with _folder(_out(settings)) as out:
+        with store.folder(_out(settings)) as out:
+            if how.engine == "compiled" and settings.cluster is None and cold():
+                print("compiling the engine: once, some ten seconds", file=sys.stderr)
             with _workers(settings) as executor:
                 ds = simulate(
                     **arguments, engine=settings.engine, threads=settings.threads,
@@ -124,9 +124,13 @@ def _simulate(settings: Settings) -> int:
 def _arguments(settings: Settings) -> dict[str, Any]:
     """Keyword arguments of `simulate`."""
     from regdyn import gradients, plan, regularizers, rules
+    from regdyn.checks import choose
 
     names = _all(settings.opt, tuple(rules.RULES))
-    kind, *changes = settings.gradient or ("low",)
+    if not settings.gradient:
+        raise ValueError("--gradient is empty: give a process, such as low.")
+    kind, *changes = settings.gradient
+    choose("gradient process", kind, [name for name in gradients.GRADIENTS if name != "tape"])
     process = gradients.resolve(kind)
     return {
         "rule": [_changed(rules.resolve(n, settings.preset), settings, names) for n in names],
@@ -148,6 +152,9 @@ def _arguments(settings: Settings) -> dict[str, Any]:
 
 
 def _all(given: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]:
+    """The names that are meant: `all` stands alone."""
+    if "all" in given and len(given) > 1:
+        raise ValueError(f"all stands for every name, alone, not {' '.join(given)}.")
     return names if given == ("all",) else given
 
 
@@ -179,6 +186,8 @@ def _pairs(flag: str, given: Any) -> dict[str, Any]:
         key, equals, value = word.partition("=")
         if not (key and equals and value):
             raise ValueError(f"{flag} takes words such as lr=1e-2, not {word!r}.")
+        if key in pairs:
+            raise ValueError(f"{flag} gives {key} twice.")
         try:
             pairs[key] = ast.literal_eval(value)
         except (ValueError, SyntaxError):
@@ -190,7 +199,7 @@ def _stored(settings: Settings) -> "xr.Dataset":
     """The result to rerun; ValueError if other settings are given too."""
     from regdyn import store
 
-    allowed = {"from_", "out", "plot", "json", "explain", "engine", "threads", "cluster"}
+    allowed = {"from_", "out", "plot", "json", "engine", "threads", "cluster"}
     for field in fields(settings):
         if field.name not in allowed and getattr(settings, field.name) != field.default:
             raise ValueError(
@@ -198,6 +207,8 @@ def _stored(settings: Settings) -> "xr.Dataset":
                 "--no-plot, --json, --engine, --threads and --cluster."
             )
     assert settings.from_ is not None
+    if _out(settings).resolve() == settings.from_.resolve().parent:
+        raise ValueError("--out must be another folder than that of the stored result.")
     return store.load(settings.from_)
 
 
@@ -225,40 +236,21 @@ def _out(settings: Settings) -> Path:
     return Path("results") / "-".join((*settings.opt, *settings.reg))
 
 
-class _folder:
-    """Context manager: a writable folder, removed again if it was made here and stays empty."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> Path:
-        from regdyn.store import temporary
-
-        self.made = [p for p in (self.path, *self.path.parents) if not p.exists()]
-        self.path.mkdir(parents=True, exist_ok=True)
-        probe = temporary(self.path / "probe")
-        probe.__enter__()
-        probe.__exit__(OSError)  # it can be written: take the file away again
-        return self.path
-
-    def __exit__(self, kind: Any, *_: Any) -> None:
-        for path in self.made if kind is not None else ():
-            if path.is_dir() and not os.listdir(path):
-                path.rmdir()
-
-
 def _write(ds: "xr.Dataset", out: Path, *, plot: bool) -> None:
-    """result.nc, summary.json and figure.png, each whole or not at all."""
+    """result.nc, summary.json and figure.png: all of them whole, or none."""
     from regdyn import store
 
-    store.save(ds, out / "result.nc")
-    with store.temporary(out / "summary.json") as name:
-        Path(name).write_text(_summary(ds) + "\n")
-    if plot:
-        from regdyn.plotting import draw
+    with ExitStack() as files:
+        result, summary = (
+            files.enter_context(store.temporary(out / name))
+            for name in ("result.nc", "summary.json")
+        )
+        ds.to_netcdf(result, engine="netcdf4")
+        Path(summary).write_text(_summary(ds) + "\n", encoding="utf-8")
+        if plot:
+            from regdyn.plotting import draw
 
-        with store.temporary(out / "figure.png") as name:
-            draw(ds).savefig(name)
+            draw(ds).savefig(files.enter_context(store.temporary(out / "figure.png")))
 
 
 def _summary(ds: "xr.Dataset") -> str:
@@ -292,6 +284,8 @@ def _explanation(settings: Settings) -> str:
 
     arguments = _arguments(settings)
     regs = _all(settings.reg, REGULARIZERS)
+    if not settings.lam:
+        raise ValueError("lam is empty: give at least one.")
     lam = 1e-4 if settings.lam == STRENGTHS else settings.lam[0]
     pages = [
         explain(

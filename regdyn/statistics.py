@@ -90,15 +90,17 @@ def reduce(seen: Summary, *, full: bool = True) -> dict[str, np.ndarray]:
 
     Without `full`, those that need neither histogram nor counts.
     """
-    n, mean, m2 = root(seen.moments, seen.first)
-    var = m2 / n
+    with np.errstate(all="ignore"):
+        n, mean, m2 = root(seen.moments, seen.first)
+        var = m2 / n
+        rms = np.sqrt(mean * mean + var)
     smallest = np.minimum(np.abs(seen.low), np.abs(seen.high))
     smallest = np.where((seen.low <= 0) & (seen.high >= 0), 0.0, smallest)
     largest = np.maximum(np.abs(seen.low), np.abs(seen.high))
     kept = {
         "mean": mean,
         "std": np.sqrt(var),
-        "rms": np.sqrt(mean * mean + var),
+        "rms": rms,
         "min": seen.low,
         "max": seen.high,
     }
@@ -160,8 +162,8 @@ def _pairs(moments: Moments) -> Moments:
     (na, nb), (ma, mb), (sa, sb) = ((a[..., ::2], a[..., 1::2]) for a in moments)
     n = na + nb
     share = nb / np.maximum(n, 1)
-    d = mb - ma
-    return Moments(n, ma + d * share, sa + sb + d * d * (na * share))
+    d = np.where((na > 0) & (nb > 0), mb - ma, 0.0)
+    return Moments(n, np.where(na > 0, ma, mb) + d * share, sa + sb + d * d * (na * share))
 
 
 def bins(x: np.ndarray) -> np.ndarray:

@@ -136,7 +136,16 @@ def _version(package: str) -> str:
 def _git_revision() -> str:
     """Commit of the checkout that this file belongs to, with '-dirty' if it differs."""
     here = Path(__file__).resolve().parent
-    command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40"]
+    command = [
+        "git",
+        "-C",
+        str(here),
+        "describe",
+        "--always",
+        "--dirty",
+        "--abbrev=40",
+        "--exclude=*",
+    ]
     try:
         tracked = subprocess.run(
             ["git", "-C", str(here), "ls-files", "--error-unmatch", Path(__file__).name],
@@ -221,6 +230,26 @@ class temporary:
             os.replace(self.name, self.path)
         else:
             os.unlink(self.name)
+
+
+class folder:
+    """Context manager: a writable folder, removed again if it was made here and stays empty."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> Path:
+        self.made = [p for p in (self.path, *self.path.parents) if not p.exists()]
+        self.path.mkdir(parents=True, exist_ok=True)
+        probe = temporary(self.path / "probe")
+        probe.__enter__()
+        probe.__exit__(OSError)  # it can be written: take the file away again
+        return self.path
+
+    def __exit__(self, kind: Any, *_: Any) -> None:
+        for path in self.made if kind is not None else ():
+            if path.is_dir() and not os.listdir(path):
+                path.rmdir()
 
 
 def _umask() -> int:

@@ -80,7 +80,7 @@ FLOORS = [
 @pytest.mark.parametrize(("rule", "reg", "lam", "law", "accuracy"), FLOORS)
 def test_noise_floor(rule, reg, lam, law, accuracy):
     """From 0, after 4 e-folds or more of the variance; 10 % beside the law is told apart."""
-    ds = simulate(rule, reg, lam, steps=1500, theta0=0.0, record=1500, **NOISE)
+    ds = simulate(rule, reg, lam, steps=1500, theta0=0.0, record=[1500], **NOISE)
     ratio = ds["std"].item() / law(lam)
     tolerance = accuracy + 4 / math.sqrt(2 * LANES)
     assert abs(ratio - 1) <= tolerance

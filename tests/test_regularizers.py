@@ -128,8 +128,8 @@ def test_schedule_array_is_copied():
         (Cosine(math.nan), "final of a Cosine must be a finite number >= 0, not nan."),
         ([1, 1, 1], "a schedule given as an array needs shape (4,)"),
         (np.ones((4, 1)), "a schedule given as an array needs shape (4,)"),
-        ([1, 1, 1, -1], "a schedule given as an array needs shape (4,) and finite entries >= 0"),
-        ([1, 1, 1, math.nan], "a schedule given as an array needs shape (4,) and finite"),
+        ([1, 1, 1, -1], "a schedule given as an array needs shape (4,) and entries >= 0"),
+        ([1, 1, 1, math.nan], "schedule must be finite and not empty, not [1, 1, 1, nan]."),
     ],
 )
 def test_bad_schedule_gets_a_sentence(schedule, sentence):

@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 from rich.console import Console
 
-from regdyn import report
+from regdyn import report, sim
 from regdyn.plan import THRESHOLDS
 
 STEPS = np.arange(0, 101, 10)
@@ -104,3 +104,14 @@ def test_the_printed_table_of_a_vector():
     ds = dataset(np.full((2, 2, 4), 21_800), [[[1, 2]] * len(STEPS)] * 2)
     lines = [line.split() for line in shown(ds, 120)]
     assert ["adam", "l2", "0.1", "1", *["21,800"] * 4, "2"] in lines
+
+
+def test_the_command_line_prints_it_whole_in_80_columns(tmp_path, capsys, monkeypatch):
+    """Every cell is there to be read: which rule, which regulariser, which strength."""
+    monkeypatch.setenv("COLUMNS", "80")
+    words = "--opt adagrad --reg adamw --lam 0.1 1e-6 --steps 50 --lanes 5 --no-plot --out"
+    assert sim.main([*words.split(), str(tmp_path)]) == 0
+    printed = [line.split() for line in capsys.readouterr().out.splitlines()]
+    rows = json.loads((tmp_path / "summary.json").read_text())["rows"]
+    for lam, row in zip(("0.1", "1e-06"), rows, strict=True):
+        assert ["adagrad", "adamw", lam, *"----", f"{row['rms']:.3g}"] in printed

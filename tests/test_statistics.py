@@ -126,6 +126,14 @@ def test_the_tree_hangs_on_absolute_lanes(rng):
     assert statistics_of(x, 0)["mean"] != statistics_of(x, 37)["mean"]
 
 
+@pytest.mark.parametrize("first_lane", [0, 64])
+@pytest.mark.parametrize("value", [1e-300, 1.0, 1e200])
+def test_an_absent_half_passes_the_other_on_unchanged(value, first_lane):
+    moments, number = statistics.granules(np.array([value]), first_lane)
+    for part, above in zip(moments, statistics.climb(moments, number)[0], strict=True):
+        assert np.array_equal(part, above)
+
+
 @given(
     seed=st.integers(0, 99), lanes=st.integers(1, 3000), first=places, levels=st.integers(0, 5)
 )  # fmt: skip

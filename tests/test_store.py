@@ -108,6 +108,9 @@ def test_attributes_say_what_made_it():
 @pytest.mark.skipif(not shutil.which("git"), reason="needs git")
 def test_git_revision_is_that_of_the_source(tmp_path, monkeypatch):
     """The commit, whatever its tags; that there are changes; nothing for untracked files."""
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)  # set within a git hook: they name another checkout
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
     source = tmp_path / "store.py"
 
     def git(*args):
@@ -153,6 +156,12 @@ def test_digest_does_not_see_the_sign_of_zero_or_the_kind_of_nan():
     values = [0.0, np.nan], [-0.0, -np.nan]
     one, other = (regdyn.digest(xr.Dataset({"a": ("x", v)})) for v in values)
     assert one == other
+
+
+def test_digest_sees_which_dimension_is_which():
+    square = np.arange(4.0).reshape(2, 2)
+    one, other = (regdyn.digest(xr.Dataset({"a": (list(dims), square)})) for dims in ("xy", "yx"))
+    assert one != other
 
 
 # Disk --------------------------------------------------------------------------------------------
