@@ -190,7 +190,7 @@ def sample(gradient: Any, steps: int, lanes: int | range, seed: int = 0) -> np.n
 def lane_range(lanes: int | range) -> range:
     """`lanes` as a range; ValueError unless a count >= 1 or a range of step 1 from 0 or above."""
     if not isinstance(lanes, range):
-        return range(integer("lanes", lanes, 1, random.MAX_LANES))
+        lanes = range(integer("lanes", lanes, 1))
     if len(lanes) == 0 or lanes.step != 1 or lanes.start < 0 or lanes.stop > random.MAX_LANES:
         raise ValueError(f"lanes must be a range of step 1 from 0 or above, not {shown(lanes)}.")
     return lanes

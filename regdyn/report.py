@@ -47,14 +47,13 @@ def _number(value: Any) -> float | None:
     return int(value) if value.is_integer() and abs(value) < 2**53 else value
 
 
-def table(rows_: list[dict[str, Any]], caption: str) -> "Table":
+def table(rows_: list[dict[str, Any]]) -> "Table":
     """The rows for a terminal."""
     from rich import box
     from rich.table import Table
 
     title = "median steps until |theta| is below"
-    style: Any = {"title_justify": "left", "caption_justify": "left", "box": box.SIMPLE_HEAD}
-    shown = Table(title=title, caption=caption, **style)
+    shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for name in ("rule", "reg"):
         shown.add_column(name)
     shown.add_column("lambda", justify="right")

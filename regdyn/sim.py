@@ -269,11 +269,11 @@ def _print(ds: "xr.Dataset", out: Path, settings: Settings) -> None:
 
     from regdyn import report
 
-    caption = (
-        f"Times: median over {ds.attrs['lanes']} lanes of the first step with |theta| below; "
-        "'-': fewer than half get there. Late rms: over the last tenth of the run."
+    Console().print(report.table(report.rows(ds)))
+    print(
+        f"first steps: median over {ds.attrs['lanes']} lanes, '-' if fewer than half get there;\n"
+        "late rms: of theta, over lanes and the last tenth of the run"
     )
-    Console().print(report.table(report.rows(ds), caption))
     written = ["result.nc", "summary.json", *(["figure.png"] if settings.plot else [])]
     print(f"written to {out}{os.sep}: {', '.join(written)}")
 

@@ -149,7 +149,7 @@ def test_from_notices_one_changed_bit(tmp_path, capsys):
 
 BAD = {
     "--opt adm": "unknown rule 'adm': did you mean 'adam'?",
-    "--opt all adam": "rule",
+    "--opt all adam": "all stands for every name",
     "--opt adam adam": "rule is given twice",
     "--opt": "rule is empty",
     "--reg l1": "unknown regulariser 'l1': did you mean 'l2'?",
@@ -240,7 +240,7 @@ def interrupt(*_, **__):
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("where", ["regdyn.engine.simulate", "regdyn.store.save"])
+@pytest.mark.parametrize("where", ["regdyn.engine.simulate", "regdyn.plotting.draw"])
 def test_an_interrupt_leaves_what_was_there(where, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(where, interrupt)
     (tmp_path / "kept.txt").touch()
