@@ -53,7 +53,7 @@ def test_a_worker_with_other_sources_is_refused(cluster, monkeypatch):
 def test_no_scheduler_is_said_soon():
     begin = time.monotonic()
     with (
-        pytest.raises(ValueError, match="no Dask scheduler answers at 'tcp://127.0.0.1:1'"),
+        pytest.raises(ValueError, match="no Dask scheduler answers at"),
         distributed.dask("tcp://127.0.0.1:1", timeout=1),
     ):
         pass
