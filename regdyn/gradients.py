@@ -193,6 +193,11 @@ def lane_range(lanes: int | range) -> range:
         lanes = range(integer("lanes", lanes, 1))
     if len(lanes) == 0 or lanes.step != 1 or lanes.start < 0 or lanes.stop > random.MAX_LANES:
         raise ValueError(f"lanes must be a range of step 1 from 0 or above, not {shown(lanes)}.")
+    if len(lanes) > random.MAX_AT_ONCE:
+        raise ValueError(
+            f"{len(lanes):,} lanes are too many for one call: at most {random.MAX_AT_ONCE:,}; "
+            "give ranges in several."
+        )
     return lanes
 
 

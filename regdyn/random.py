@@ -19,6 +19,7 @@ from regdyn.checks import integer
 
 MAX_STEPS = 2**34  # (t - 1) // 4 fits 32 bits
 MAX_LANES = 2**62
+MAX_AT_ONCE = 2**30  # lanes of one call
 
 _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _W0, _W1 = 0x9E3779B9, 0xBB67AE85

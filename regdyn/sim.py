@@ -78,6 +78,9 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError, RuntimeError) as error:
         print(f"error: {_sentence(error)}", file=sys.stderr)
         return 2
+    except MemoryError as error:
+        print(f"error: this needs more memory than there is ({error}).", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("interrupted: nothing was written.", file=sys.stderr)
         return 130
