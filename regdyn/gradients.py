@@ -124,7 +124,7 @@ def resolve(gradient: Any) -> Any:
         if field == "steps0":
             integer(what, value, 0)
         elif field == "batch":
-            integer(what, value, 1)
+            integer(what, value, 1, 2**53)
         elif field == "nu":
             integer(what, value, 3, 1000)
         elif field == "f":
@@ -191,7 +191,8 @@ def lane_range(lanes: int | range) -> range:
     """`lanes` as a range; ValueError unless a count >= 1 or a range of step 1 from 0 or above."""
     if not isinstance(lanes, range):
         lanes = range(integer("lanes", lanes, 1))
-    if len(lanes) == 0 or lanes.step != 1 or lanes.start < 0 or lanes.stop > random.MAX_LANES:
+    bad = lanes.start < 0 or lanes.stop <= lanes.start or lanes.stop > random.MAX_LANES
+    if lanes.step != 1 or bad:
         raise ValueError(f"lanes must be a range of step 1 from 0 or above, not {shown(lanes)}.")
     if len(lanes) > random.MAX_AT_ONCE:
         raise ValueError(

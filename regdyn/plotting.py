@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib import colormaps, rc_context
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -74,6 +74,9 @@ def log_axes(ax: "Axes", ds: "xr.Dataset") -> None:
     """Logarithmic axes from step 1 and from the floor."""
     ax.set_xscale("log")
     ax.set_yscale("log")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_minor_locator(NullLocator())
+        axis.set_major_formatter(lambda value, _: strength_label(value))
     ax.set_xlim(1, max(int(ds["step"][-1]), 2))
     values = np.asarray(ds["abs_quantile"])
     top = values[np.abs(values) < HUGE].max(initial=0.0)
