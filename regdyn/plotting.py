@@ -43,8 +43,10 @@ def strength_colours(lams: Any) -> dict[float, Any]:
 
 
 def strength_label(lam: float) -> str:
-    """1e-4 rather than 0.0001 or 1e-04."""
-    return np.format_float_scientific(lam, trim="-", exp_digits=1) if lam else "0"
+    """1e-4 rather than 0.0001 or 1e-04; 0, and numbers from 1 on, as usual."""
+    if lam == 0 or 1 <= abs(lam) < 1e6:
+        return f"{lam:g}"
+    return np.format_float_scientific(lam, precision=6, trim="-", exp_digits=1)
 
 
 def band(ax: "Axes", ds: "xr.Dataset", variable: str, colour: Any, label: str | None) -> None:
