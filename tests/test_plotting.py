@@ -105,7 +105,7 @@ def test_colours_can_be_told_apart_in_grey():
 
 @pytest.mark.parametrize(
     ("lam", "label"),
-    [(1e-4, "1e-4"), (2.5e-3, "2.5e-3"), (0.5, "5e-1"), (100.0, "1e+2"), (0.0, "0")],
+    [(1e-4, "1e-4"), (2.5e-3, "2.5e-3"), (0.5, "5e-1"), (100.0, "100"), (0.0, "0")],
 )
 def test_strength_label(lam, label):
     assert plotting.strength_label(lam) == label
