@@ -120,7 +120,10 @@ def _row(theta, S, c, grad, well, hp, coef, decay):
 
 @njit(**OPTIONS)
 def _watched_row(theta, S, c, grad, well, hp, coef, decay, bar):
-    """The same; counts slots below the threshold they wait for, and such as are not finite."""
+    """The same; counts slots below the threshold they wait for, and such as are not finite.
+
+    Written out again: with the step in a function of its own, SGD's loop runs at half the speed.
+    """
     curvature, center = well
     l2, before, after = decay
     events = 0
