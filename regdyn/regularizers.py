@@ -9,9 +9,9 @@ One word for each meaning, everywhere (arguments, columns, legends)::
 
 `l2` is `weight_decay` of torch's SGD, Adam, Adagrad, Adadelta, and the paper's L2. `wd` is the
 paper's weight decay (section 2.1; "adjusted with the same scaling schedule as the learning rate",
-Table 1) and that of Loshchilov & Hutter (2019). `adamw` is torch.optim.AdamW and optax.adamw:
-there lambda is multiplied by the learning rate, so that the paper's 1e-4 at lr 1e-3 is
-AdamW(weight_decay=0.1). `convert` knows.
+Table 1). Its strength means what it means in Loshchilov & Hutter (2019), whose algorithm decays
+theta before the step. `adamw` is torch.optim.AdamW and optax.adamw: there lambda is multiplied by
+the learning rate, so that the paper's 1e-4 at lr 1e-3 is AdamW(weight_decay=0.1). `convert` knows.
 """
 
 import math

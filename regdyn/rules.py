@@ -22,13 +22,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from regdyn.checks import choose, finite, shown
+from regdyn.checks import choose, finite, integer, shown
 
 # The three functions that floats, arrays and tensors do not share ----------------------------
 
 
 def sqrt(x: Any) -> Any:
-    """Square root of a float, an array or a tensor; correctly rounded in each case."""
+    """Square root: correctly rounded of floats and arrays, within an ulp of tensors."""
     if isinstance(x, float):
         return math.sqrt(x) if x >= 0 else math.nan
     return x.sqrt() if hasattr(x, "sqrt") else np.sqrt(x)
@@ -401,9 +401,7 @@ def name_of(hp: Any) -> str:
         if type(hp) is rule.hyper:
             return name
     types = ", ".join(rule.hyper.__name__ for rule in RULES.values())
-    raise ValueError(
-        f"not a rule: {shown(hp)}. Give a name ({', '.join(RULES)}) or one of {types}."
-    )
+    raise ValueError(f"not the hyper-parameters of a rule: {shown(hp)}. Give one of {types}.")
 
 
 def resolve(rule: Any, preset: str = "paper") -> Any:
@@ -463,4 +461,4 @@ def coef(hp: Any, t: int, scale: float = 1.0) -> Any:
     scale : float
         lr_t / lr, the factor of the learning-rate schedule.
     """
-    return RULES[name_of(hp)].coef(hp, t, scale)
+    return RULES[name_of(hp)].coef(hp, integer("step t", t, 1), scale)
