@@ -401,7 +401,9 @@ def name_of(hp: Any) -> str:
         if type(hp) is rule.hyper:
             return name
     types = ", ".join(rule.hyper.__name__ for rule in RULES.values())
-    raise ValueError(f"not the hyper-parameters of a rule: {shown(hp)}. Give one of {types}.")
+    raise ValueError(
+        f"not a rule: {shown(hp)}. Give a name ({', '.join(RULES)}) or one of {types}."
+    )
 
 
 def resolve(rule: Any, preset: str = "paper") -> Any:
