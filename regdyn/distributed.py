@@ -10,6 +10,7 @@ import platform
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, as_completed
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ def run(
         If a worker has another version of regdyn, or the workers are gone.
     """
     shares = list(_shares(plan, how.block))
+    how = replace(how, threads=1, progress=False)
     tables = form(plan, how).tables
     try:
         tasks = {
