@@ -124,7 +124,8 @@ def resolve(gradient: Any) -> Any:
         if field == "steps0":
             integer(what, value, 0)
         elif field == "batch":
-            integer(what, value, 1, 2**53)
+            if integer(what, value, 1) > 2**53:
+                raise ValueError(f"{what} must be at most 2^53, not {shown(value)}.")
         elif field == "nu":
             integer(what, value, 3, 1000)
         elif field == "f":

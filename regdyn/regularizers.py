@@ -225,21 +225,18 @@ def convert(
     hp = hp._replace(lr=lr)
     if isinstance(schedule, str):
         schedule = SCHEDULES[choose("schedule", schedule, SCHEDULES)]()
-    for reg in (
-        choose("regulariser", from_, REGULARIZERS),
-        choose("regulariser", to, REGULARIZERS),
-    ):
-        if reg == "l2" and from_ != to and strength != 0 and not isinstance(hp, rules.SGD):
-            raise ValueError(
-                f"l2 under {rules.name_of(hp)} has no equivalent strength: the rule divides "
-                "lambda * theta by the size of the gradient, so its decay changes with the "
-                "gradient and over time. Only sgd converts."
-            )
+    choose("regulariser", to, REGULARIZERS)
     lam = check_strength(from_, strength, hp)
     if from_ == to or lam == 0:
         return Conversion(lam, 1.0, "exact")
     if "none" in (from_, to):
         raise ValueError(f"{from_} with strength {lam:g} has no equivalent under {to}.")
+    if "l2" in (from_, to) and not isinstance(hp, rules.SGD):
+        raise ValueError(
+            f"l2 under {rules.name_of(hp)} has no equivalent strength: the rule divides "
+            "lambda * theta by the size of the gradient, so its decay changes with the gradient "
+            "and over time. Only sgd converts."
+        )
     constant = schedule is None or isinstance(schedule, Constant)
     plain = isinstance(hp, rules.SGD) and hp.momentum == 0
     rate = decay_rate(from_, lam, hp)

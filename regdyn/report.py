@@ -52,7 +52,7 @@ def table(rows_: list[dict[str, Any]]) -> "Table":
     from rich import box
     from rich.table import Table
 
-    title = "median steps until |theta| is below"
+    title = "first step with |theta| below, median"
     shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for name in ("rule", "reg"):
         shown.add_column(name)

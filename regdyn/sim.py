@@ -274,7 +274,7 @@ def _print(ds: "xr.Dataset", out: Path, settings: Settings) -> None:
 
     Console().print(report.table(report.rows(ds)))
     print(
-        f"first steps: median over {ds.attrs['lanes']} lanes, '-' if fewer than half get there;\n"
+        f"median: over {ds.attrs['lanes']} lanes, '-' if fewer than half get there;\n"
         "late rms: of theta, over lanes and the last tenth of the run"
     )
     written = ["result.nc", "summary.json", *(["figure.png"] if settings.plot else [])]
@@ -283,21 +283,18 @@ def _print(ds: "xr.Dataset", out: Path, settings: Settings) -> None:
 
 def _explanation(settings: Settings) -> str:
     from regdyn.explain import explain
+    from regdyn.plan import make_plan
     from regdyn.regularizers import REGULARIZERS
 
     arguments = _arguments(settings)
+    make_plan(**arguments)
     regs = _all(settings.reg, REGULARIZERS)
-    if not settings.lam:
-        raise ValueError("lam is empty: give at least one.")
     lam = 1e-4 if settings.lam == STRENGTHS else settings.lam[0]
-    pages = [
-        explain(
-            hp, reg, lam, theta0=settings.theta0, gradient=arguments["gradient"],
-            seed=settings.seed,
-        )
-        for hp in arguments["rule"]
-        for reg in regs
-    ]  # fmt: skip
+    rest: dict[str, Any] = {
+        "theta0": settings.theta0, "gradient": arguments["gradient"], "seed": settings.seed,
+        "schedule": settings.schedule, "steps": settings.steps,
+    }  # fmt: skip
+    pages = [explain(hp, reg, lam, **rest) for hp in arguments["rule"] for reg in regs]
     return "\n\n\n".join(pages)
 
 

@@ -95,7 +95,15 @@ def test_the_printed_table():
     assert ["adam", "l2", "0.1", "1", "2", "30", "-", "3.54"] in lines
     assert ["adam", "l2", "0.001", "-", "-", "-", "-", "0"] in lines
     heads = " ".join(shown(TWO, 120)[:3])
-    for head in ("rule", "reg", "lambda", "until |theta| is below", "0.5", "0.001", "late rms"):
+    for head in (
+        "rule",
+        "reg",
+        "lambda",
+        "first step with |theta| below, median",
+        "0.5",
+        "0.001",
+        "late rms",
+    ):
         assert head in heads
 
 
