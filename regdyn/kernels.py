@@ -5,6 +5,7 @@ type of the hyper-parameters. The three functions that rules take from `regdyn.r
 `maximum`, `sign`) have a compiled meaning here. Strict IEEE: same bits as the NumPy form.
 """
 
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -100,7 +101,8 @@ def _coef_of_type(row, hp):
 def coefficients(hp, scales: np.ndarray) -> np.ndarray:
     """Coefficients of every step, shape (steps, fields): computed once, in Python."""
     make = _RULE[type(hp)].coef
-    return np.array([make(hp, t, s) for t, s in enumerate(scales.tolist(), start=1)])
+    rows = (make(hp, t, s) for t, s in enumerate(scales.tolist(), start=1))
+    return np.fromiter(chain.from_iterable(rows), dtype=float).reshape(len(scales), -1)
 
 
 @njit(**OPTIONS)

@@ -206,15 +206,18 @@ def quantiles(
     """
     left, right = _edges(signed=counts.shape[-1] == BINS)
     rows = counts.reshape(-1, counts.shape[-1])
-    total = rows.cumsum(axis=1, dtype=np.int64)
-    n = int(total[0, -1])
-    # all rows in one sorted sequence: row r is raised by r (n + 1)
-    raised = (total + np.arange(len(rows))[:, None] * (n + 1)).ravel()
+    n = int(rows[0].sum())
+    step = n + 1  # row r is raised by r (n + 1): all rows make one sorted sequence
+    small = len(rows) * step < 2**31
+    total = rows.cumsum(axis=1, dtype=np.int32 if small else np.int64)
+    floor = step * np.arange(len(rows), dtype=total.dtype)[:, None]
+    total += floor
     wanted = np.array([max(p * n, 0.5) for p in q])
-    at = np.searchsorted(raised, wanted + np.arange(len(rows))[:, None] * (n + 1.0))
-    bin_ = at - np.arange(len(rows))[:, None] * rows.shape[1]
+    # the smallest integer that is not below, so that integers are compared with integers
+    target = np.ceil(wanted).astype(total.dtype) + floor
+    bin_ = np.searchsorted(total.ravel(), target) - np.arange(len(rows))[:, None] * rows.shape[1]
     inside = np.take_along_axis(rows, bin_, axis=1)
-    passed = np.take_along_axis(total, bin_, axis=1) - inside
+    passed = np.take_along_axis(total, bin_, axis=1) - floor - inside
     value = left[bin_] + (right[bin_] - left[bin_]) * ((wanted - passed) / inside)
     value = value.reshape(*counts.shape[:-1], len(q))
     return np.clip(value, low[..., None], high[..., None])
