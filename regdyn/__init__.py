@@ -34,5 +34,11 @@ def __getattr__(name: str) -> Any:
         return getattr(import_module(f"regdyn.{_HOME[name]}"), name)
     try:
         return import_module(f"regdyn.{name}")
-    except ModuleNotFoundError:
+    except ModuleNotFoundError as error:
+        if error.name != f"regdyn.{name}":
+            raise  # a dependency is missing
         raise AttributeError(f"module 'regdyn' has no attribute {name!r}") from None
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -5,8 +5,11 @@ inlines would go unseen. Here the cache is a folder named by a hash of every sou
 inlined; an edit makes another folder.
 """
 
+import atexit
 import hashlib
+import inspect
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from functools import lru_cache
@@ -15,6 +18,8 @@ from typing import Any
 
 import numba
 from numba import njit
+
+from regdyn import rules
 
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True}  # no fastmath, no contraction
 
@@ -37,8 +42,9 @@ def cache_folder() -> str:
     """Folder of code compiled from these sources: in $REGDYN_CACHE, else the user's cache."""
     here = Path(__file__).parent
     digest = hashlib.sha256(numba.__version__.encode())
-    for name in _SOURCES:
-        digest.update((here / name).read_bytes())
+    inlined = {inspect.getsourcefile(rule.step) for rule in rules.RULES.values()} - {None}
+    for path in [*(here / name for name in _SOURCES), *sorted(map(str, inlined))]:
+        digest.update(Path(path).read_bytes())
     home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     base = os.environ.get("REGDYN_CACHE") or os.path.join(home, "regdyn")
     folder = os.path.join(base, digest.hexdigest()[:16])
@@ -47,4 +53,6 @@ def cache_folder() -> str:
         with tempfile.TemporaryFile(dir=folder):
             return folder
     except OSError:
-        return tempfile.mkdtemp(prefix="regdyn-")  # no cache: compiled anew in each process
+        folder = tempfile.mkdtemp(prefix="regdyn-")  # no cache: compiled anew in each process
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        return folder

@@ -8,7 +8,7 @@ digit may differ from machine to machine.
 import hashlib
 import platform
 from collections.abc import Callable, Iterator
-from concurrent.futures import BrokenExecutor, Executor, as_completed
+from concurrent.futures import CancelledError, Executor, Future, as_completed
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from regdyn import store
+from regdyn.checks import shown
 from regdyn.execution import How, form, run_segments
 from regdyn.plan import Plan
 from regdyn.result import Part, Result
@@ -30,31 +31,41 @@ def run(
 
     Raises
     ------
+    ValueError
+        If `executor` is none.
     RuntimeError
         If a worker has another version of regdyn, or the workers are gone.
     """
-    shares = list(_shares(plan, how.block))
+    if not isinstance(executor, Executor):
+        raise ValueError(f"executor must be a concurrent.futures.Executor, not {shown(executor)}.")
+    make = form(plan, how)
+    results = [Result(plan, k, make.collector) for k in range(len(plan.rule))]
     how = replace(how, threads=1, progress=False)
-    tables = form(plan, how).tables
+    waiting: dict[Future, range] = {}
     try:
-        tasks = {
-            executor.submit(_work, plan.only(lanes), how, tables, segments, source_digest()): lanes
-            for lanes in shares
-        }
-        for task in as_completed(tasks):
-            task.result()
-            done(plan.steps * len(tasks[task]))
-    except BrokenExecutor as error:
-        raise RuntimeError(f"the workers of the executor are gone: {error}") from None
-    except BaseException:
-        for task in tasks:
-            task.cancel()
+        for lanes in _shares(plan, how.block):
+            share = plan.only(lanes)
+            task = executor.submit(_work, share, how, make.tables, segments, source_digest())
+            waiting[task] = lanes
+        for task in as_completed(list(waiting)):
+            lanes = waiting.pop(task)
+            for result, part in zip(results, task.result(), strict=True):
+                result.absorb(part, lanes.start)
+            done(plan.steps * len(lanes))
+    except (OtherSources, ValueError):
         raise
-    parts = [task.result() for task in tasks]
-    results = [Result(plan, k, form(plan, how).collector) for k in range(len(plan.rule))]
-    for k, result in enumerate(results):
-        result.join([part[k] for part in parts])
+    except (Exception, CancelledError) as error:
+        raise RuntimeError(f"the workers failed: {type(error).__name__} {error}".strip()) from error
+    finally:
+        for task in waiting:
+            task.cancel()
+    for result in results:
+        result.finish()
     return results
+
+
+class OtherSources(RuntimeError):
+    """A worker has other sources of regdyn than the caller."""
 
 
 def _shares(plan: Plan, block: int) -> Iterator[range]:
@@ -71,7 +82,7 @@ def _work(
 ) -> list[Part]:
     """On a worker: run some of the lanes on one thread."""
     if digest != source_digest():
-        raise RuntimeError(
+        raise OtherSources(
             f"the worker on {platform.node()} has other sources of regdyn "
             f"({store.provenance()['regdyn_version']}) than the caller: install the same there."
         )
@@ -108,4 +119,8 @@ def dask(address: str, timeout: float = 10.0) -> Iterator[Executor]:
     except (OSError, TimeoutError, ValueError) as error:
         raise ValueError(f"no Dask scheduler answers at {address!r} ({error}).") from None
     with client:
+        try:
+            client.wait_for_workers(1, timeout=timeout)
+        except TimeoutError:
+            raise ValueError(f"the Dask scheduler at {address!r} has no workers.") from None
         yield client.get_executor(pure=False)

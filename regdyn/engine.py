@@ -1,7 +1,8 @@
 r"""Simulate a parameter that sees a gradient process and is regularised.
 
-This is the readable NumPy form: time outside, lanes inside. One step, for any rule and regulariser
-(`regdyn.blocks.advance`):
+Here the arguments are checked and the work is divided; the steps themselves are in `regdyn.blocks`
+(NumPy, the form to read) and `regdyn.kernels` (compiled, the same bits). One step, for any rule
+and regulariser:
 
     delta, state  =  rule(grad + l2 * theta, state)
     theta         =  after * (before * theta - delta)
@@ -16,7 +17,7 @@ import numpy as np
 from regdyn import gradients, regularizers, rules
 from regdyn.blocks import advance
 from regdyn.checks import numbers
-from regdyn.execution import How, choose_how, form, run_segments
+from regdyn.execution import How, choose_how, compiled, form, run_segments
 from regdyn.plan import THRESHOLDS, Plan, make_plan
 from regdyn.progress import bar
 from regdyn.result import Result
@@ -25,7 +26,7 @@ from regdyn.statistics import BINS
 if TYPE_CHECKING:
     import xarray as xr
 
-_MEMORY = 2**26  # bytes of histograms and trajectories held at a time
+_MEMORY = 2**28  # bytes of histograms and trajectories held at a time
 
 
 def simulate(
@@ -162,6 +163,7 @@ def replay(
     *,
     schedule: Any = None,
     preset: str = "paper",
+    engine: str = "auto",
 ) -> np.ndarray:
     """Trajectories under recorded gradients.
 
@@ -173,7 +175,7 @@ def replay(
     reg : {'none', 'l2', 'wd', 'adamw'}
     lam : float
     theta0 : float or array_like, shape (lanes,)
-    schedule, preset
+    schedule, preset, engine
         As in `simulate`.
 
     Returns
@@ -202,10 +204,16 @@ def replay(
         )
     theta = np.empty((len(tape) + 1, *tape.shape[1:]))
     theta[0] = start
-    state = rules.init(theta[0], hp)
-    with np.errstate(all="ignore"):
-        for t, grad in enumerate(tape, start=1):
-            theta[t], state = advance(theta[t - 1], state, grad, t, hp, strength, factors[t - 1])
+    if compiled(engine, tape.size):
+        from regdyn import kernel_block
+
+        flat = tape.reshape(len(tape), -1), theta.reshape(len(theta), -1)
+        kernel_block.replay(flat[0], hp, strength, flat[1], np.array(factors))
+    else:
+        state = rules.init(theta[0], hp)
+        with np.errstate(all="ignore"):
+            for t, (grad, scale) in enumerate(zip(tape, factors, strict=True), start=1):
+                theta[t], state = advance(theta[t - 1], state, grad, t, hp, strength, scale)
     bad = ~np.isfinite(theta).reshape(len(theta), -1).all(axis=1)
     if bad.any():
         sentence = f"theta is not finite from step {int(bad.argmax())} on."
@@ -232,7 +240,7 @@ def _segments(plan: Plan, block: int) -> list[tuple[int, int]]:
 
     They end at multiples of 4, the steps that share a group of random numbers.
     """
-    configs = len(plan.rule) * len(plan.reg) * len(plan.lam) * (plan.params + 1)
+    configs = len(plan.rule) * len(plan.reg) * len(plan.lam) * (plan.params + plan.theta0.ndim)
     blocks = -(-len(plan.lanes) // block)
     at_once = max(1, _MEMORY // (configs * 8 * (2 * BINS + block + 2 * blocks)))
     cuts = plan.record[plan.record > 0][at_once - 1 :: at_once]

@@ -49,6 +49,12 @@ def cold() -> bool:
     return not any(Path(cache_folder()).rglob("*.nbi"))
 
 
+def compiled(engine: str, lane_steps: int) -> bool:
+    """Whether to take the compiled form for so much work."""
+    choose("engine", engine, ENGINES)
+    return engine == "compiled" or (engine == "auto" and lane_steps >= _SMALL)
+
+
 def choose_how(
     plan: Plan,
     *,
@@ -64,11 +70,9 @@ def choose_how(
     ValueError
         For an unknown engine, fewer than one thread, or a block that is not 64 times a power of 2.
     """
-    choose("engine", engine, ENGINES)
-    if engine == "auto":
-        configs = len(plan.rule) * len(plan.reg) * len(plan.lam) * plan.params
-        small = configs * len(plan.lanes) * plan.steps < _SMALL
-        engine = "numpy" if small else "compiled"
+    configs = len(plan.rule) * len(plan.reg) * len(plan.lam) * plan.params
+    large = compiled(engine, configs * len(plan.lanes) * plan.steps)
+    engine = "compiled" if large else "numpy"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     threads = cores or 1 if threads is None else integer("threads", threads, 1)
     if block is None:

@@ -4,7 +4,10 @@ import inspect
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from regdyn import gradients, regularizers, rules
+from regdyn.checks import finite
 
 REGULARIZER = {
     "none": "none:   no regulariser",
@@ -40,7 +43,9 @@ def explain(
     process = gradients.resolve(gradient)
     grads = gradients.sample(process, 3, 1, seed)[:, 0].tolist()
     scales = regularizers.schedule_factors(schedule, max(steps, 3))[:3].tolist()
-    columns = list(_numbers(hp, strength, theta0, grads, scales))
+    theta0 = finite("theta0", theta0)
+    with np.errstate(all="ignore"):
+        columns = list(_numbers(hp, strength, np.float64(theta0), grads, scales))
     values = ", ".join(f"{k} = {v}" for k, v in hp._asdict().items())
     lines = [
         f"{name}: {values}",

@@ -141,7 +141,8 @@ class _Gradients:
 
     def at_once(self, rules_: int, size: int) -> int:
         """Steps of one call, a multiple of 4: what several rules share stays in the cache."""
-        steps = _SHARED // len(self.slots) if rules_ > 1 else _AT_ONCE // size
+        nu = self.noise[-1]  # a Student-t step draws nu + 1 normals
+        steps = _SHARED // len(self.slots) if rules_ > 1 else _AT_ONCE // (size * (nu + 1))
         return max(4, steps // 4 * 4)
 
     def process(self, a: int, b: int, *, draw: bool) -> tuple:
@@ -157,6 +158,25 @@ class _Gradients:
             kernel_noise.draw(rows, noise, slots, seed, a, std, mean, carry)
             noise = (kernel_noise.TAPE, *noise[1:])
         return (noise, *how, rows)
+
+
+def replay(
+    tape: np.ndarray, hp: Any, lam: regularizers.Strength, theta: np.ndarray, scales: np.ndarray
+) -> None:
+    """`regdyn.replay`, compiled: theta, shape (steps + 1, lanes), is filled from its first row."""
+    steps, n = tape.shape
+    one = np.zeros(1)
+    noise = (kernel_noise.TAPE, 0.0, 0.0, np.uint64(0), 1)
+    rows = np.ascontiguousarray(tape)
+    process = (noise, np.arange(n), np.uint64(0), one, np.empty(0), np.zeros(n), rows)
+    fields = len(rules.RULES[rules.name_of(hp)].state._fields)
+    unwatched = (False, one, np.zeros((1, n), np.int8), theta[:1] * 0, np.zeros((1, 0, n), int))
+    kernels.advance(
+        hp, hp.lr, kernels.coefficients(hp, scales), scales,
+        tuple(np.array([x], dtype=float) for x in lam), (0.0, 0.0), process,
+        (theta[:1].copy(), np.zeros((fields, 1, n))), (1, steps),
+        (*unwatched, np.full(1, _NEVER)), (np.arange(1, steps + 1), theta[1:, None]),
+    )  # fmt: skip
 
 
 class CompiledCollector:

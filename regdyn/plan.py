@@ -17,6 +17,7 @@ _ASKED = {
     "thresholds", "keep_lanes", "keep_passages", "statistics",
 }  # fmt: skip
 STATISTICS = ("full", "moments")
+MAX_THRESHOLDS = 100
 KEPT = 400  # recorded steps between the first and the last, by default
 
 
@@ -76,21 +77,26 @@ class Plan:
         return json.dumps(self.asked)
 
     def unstable(self) -> Iterator[str]:
-        """A sentence for each setting whose linear dynamics grow without bound."""
+        """A sentence for each setting of SGD, a linear rule, that grows without bound."""
         pull = getattr(self.gradient, "curvature", 0.0)
         for hp, label in zip(self.rule, self.labels, strict=True):
-            if not isinstance(hp, rules.SGD):
-                continue
-            mu = hp.momentum
-            limit = 2 * (1 + mu) / (1 + 2 * mu if hp.nesterov else 1)
-            for reg in self.reg:
+            for reg in self.reg if isinstance(hp, rules.SGD) else ():
                 for lam in self.lam:
-                    force = lam * (reg == "l2") + pull
-                    if hp.lr * force >= limit:
+                    c = regularizers.decay(regularizers.strength(reg, lam), hp.lr)
+                    z = _eigenvalues(hp, pull + c.l2, c)
+                    if np.any(np.abs(z) > 1 + 1e-9) or np.any(np.abs(z + 1) < 1e-9):
                         yield (
-                            f"{label} with {reg} {lam:g}: lr * force = {hp.lr * force:g} is not "
-                            f"below {limit:g}, so theta grows without bound."
+                            f"{label} with {reg} {lam:g}: a step multiplies theta by up to "
+                            f"{np.abs(z).max():.4g} in size, so it grows without bound."
                         )
+
+
+def _eigenvalues(hp: rules.SGD, force: float, c: regularizers.Decay) -> np.ndarray:
+    """Of the linear map (theta, b) -> (theta, b) of a step of SGD under g = force * theta."""
+    mu = hp.momentum
+    grown = np.array([force, mu])  # b <- mu b + force theta
+    moved = hp.lr * ((force, 0.0) + mu * grown if hp.nesterov else grown)
+    return np.linalg.eigvals([c.after * (np.array([c.before, 0.0]) - moved), grown])
 
 
 def make_plan(*, rule: Any, reg: Any, lam: Any, preset: str, **rest: Any) -> Plan:
@@ -101,21 +107,22 @@ def make_plan(*, rule: Any, reg: Any, lam: Any, preset: str, **rest: Any) -> Pla
     ValueError
         In one sentence: which argument, what was given, what is allowed.
     """
+    steps = integer("steps", rest["steps"], 1, random.MAX_STEPS)
+    factors = regularizers.schedule_factors(rest["schedule"], steps)
+    largest = max(1.0, factors.max())
     hps = _unique("rule", [rules.resolve(r, preset) for r in _several("rule", rule)])
     regs = _unique("reg", _several("reg", reg))
     lams = _unique("lam", [finite("strength lambda", x, 0.0) for x in _several("lam", lam)])
     for hp in hps:
         for r in regs:
             for x in lams:
-                regularizers.check_strength(r, x, hp)
+                regularizers.check_strength(r, x, hp, largest)
     gradient = gradients.resolve(rest["gradient"])
-    steps = integer("steps", rest["steps"], 1, random.MAX_STEPS)
     lanes = gradients.lane_range(rest["lanes"])
     theta0 = numbers("theta0", rest["theta0"])
     integer("lanes times parameters", lanes.stop * theta0.size, 1, random.MAX_LANES)
     gradients.check_fit(gradient, steps, lanes.stop * theta0.size)
     record = _recorded(rest["record"], steps)
-    factors = regularizers.schedule_factors(rest["schedule"], steps)
     asked = {
         "rule": [{"name": rules.name_of(hp), **hp._asdict()} for hp in hps],
         "reg": list(regs),
@@ -134,6 +141,7 @@ def make_plan(*, rule: Any, reg: Any, lam: Any, preset: str, **rest: Any) -> Pla
     }
     if asked["keep_passages"] and asked["statistics"] != "full":
         raise ValueError("keep_passages needs statistics='full'.")
+    asked = json.loads(json.dumps(asked, default=_plain))
     return Plan(
         rule=hps, reg=regs, lam=lams, gradient=gradient, steps=steps,
         lanes=lanes, theta0=theta0, seed=asked["seed"],
@@ -182,7 +190,8 @@ def _several(what: str, given: Any) -> list[Any]:
 
 def _unique(what: str, items: list[Any]) -> tuple[Any, ...]:
     """The items, if no two are equal."""
-    twice = [item for i, item in enumerate(items) if item in items[:i]]
+    typed = [(type(item), item) for item in items]  # tuples of two types may be equal
+    twice = [item for i, item in enumerate(items) if typed[i] in typed[:i]]
     if twice:
         raise ValueError(f"{what} is given twice: {shown(twice[0])}.")
     return tuple(items)
@@ -208,6 +217,8 @@ def _recorded(record: Any, steps: int) -> np.ndarray:
 def _thresholds(given: Any) -> tuple[float, ...]:
     """Thresholds, largest first."""
     values = [finite("threshold", b, 0.0, open_below=True) for b in _several("thresholds", given)]
+    if len(values) > MAX_THRESHOLDS:
+        raise ValueError(f"at most {MAX_THRESHOLDS} thresholds, not {len(values)}.")
     return tuple(sorted(_unique("threshold", values), reverse=True))
 
 
@@ -228,6 +239,11 @@ def _process_json(gradient: Any) -> dict[str, Any]:
         digest = hashlib.sha256(gradient.values.tobytes()).hexdigest()
         return {"name": name, "shape": list(gradient.values.shape), "sha256": digest}
     return {"name": name, **{f: np.asarray(v).tolist() for f, v in gradient._asdict().items()}}
+
+
+def _plain(value: Any) -> Any:
+    """A NumPy number or array as JSON has it."""
+    return np.asarray(value).tolist()
 
 
 def _schedule_json(schedule: Any) -> Any:

@@ -91,6 +91,8 @@ def draw(ds: "xr.Dataset") -> Figure:
     A row for each rule and regulariser: |theta| on logarithmic axes, theta on linear ones. Median
     over lanes and 10 to 90 % band, a colour per strength; the first entry of a vector parameter.
     """
+    if "quantile" not in ds:
+        raise ValueError("a picture needs quantiles: simulate with statistics='full'.")
     if "param" in ds.dims:
         ds = ds.isel(param=0)
     pairs = [(str(rule), str(reg)) for rule in ds["rule"].values for reg in ds["reg"].values]

@@ -58,8 +58,10 @@ def decay(lam: Strength, lr: float, scale: float = 1.0) -> Decay:
     return Decay(l2=lam.l2, before=1 - lr * scale * lam.adamw, after=1 - lam.wd * scale)
 
 
-def check_strength(reg: str, lam: Any, hp: Any) -> float:
+def check_strength(reg: str, lam: Any, hp: Any, scale: float = 1.0) -> float:
     """`lam` as a float, if `reg` allows it under the rule with hyper-parameters `hp`.
+
+    `scale` is the largest lr_t / lr of the schedule.
 
     Raises
     ------
@@ -69,11 +71,12 @@ def check_strength(reg: str, lam: Any, hp: Any) -> float:
     """
     choose("regulariser", reg, REGULARIZERS)
     lam = finite("strength lambda", lam, 0.0)
-    if reg == "wd" and lam >= 1:
-        raise ValueError(f"strength lambda must be < 1 under wd, not {lam:g}.")
-    if reg == "adamw" and lam * hp.lr >= 1:
+    if reg == "wd" and lam * scale >= 1:
+        raise ValueError(f"strength lambda must be < 1 under wd, not {lam * scale:g}.")
+    lr = hp.lr * scale
+    if reg == "adamw" and lam * lr >= 1:
         raise ValueError(
-            f"lr * lambda must be < 1 under adamw, not {hp.lr:g} * {lam:g} = {hp.lr * lam:g}."
+            f"lr * lambda must be < 1 under adamw, not {lr:g} * {lam:g} = {lr * lam:g}."
         )
     return lam
 

@@ -23,6 +23,8 @@ def rows(ds: "xr.Dataset") -> list[dict[str, Any]]:
 
     A vector parameter gets one row per entry, numbered by `param`.
     """
+    if "first_passage_median" not in ds:
+        raise ValueError("a table needs first passages: simulate with statistics='full'.")
     passage, late = ds["first_passage_median"], late_rms(ds)
     params = [None] if "param" not in ds.dims else ds["param"].values.tolist()
     table = []

@@ -1,7 +1,6 @@
 """What is seen of one rule of a plan while its blocks are advanced, in whatever order."""
 
 from collections.abc import Callable, Iterator
-from functools import reduce
 from threading import Lock
 from typing import Any, NamedTuple, Protocol
 
@@ -74,6 +73,8 @@ class Result:
         self.theta: dict[int, np.ndarray] = {}
         self.segments: list[Segment] = []
         self.closed: list[dict[str, np.ndarray]] = []
+        self.parts: dict[int, list[tuple]] = {}  # of workers, by their first lane
+        self.sums: list[statistics.Summary] = []  # of all workers, by segment
 
     def saw_nonfinite(self, t: Any, configs: Any) -> None:
         """In these configurations (a mask) some lane is not finite at step t, or steps t."""
@@ -120,18 +121,32 @@ class Result:
         """What a worker sends back."""
         return Part(self.segments, self.passages, self.first, self.nonfinite)
 
-    def join(self, parts: list["Part"]) -> None:
-        """Take over what workers saw; the parts are in the order of their lanes."""
-        for pieces in zip(*(part.segments for part in parts), strict=True):
-            summary = reduce(statistics.merge, (piece.summary for piece in pieces))
-            theta = [piece.theta for piece in pieces if piece.theta is not None]
-            joined = np.concatenate(theta, axis=-1) if theta else None
-            self.closed.append(Segment(summary, joined).reduce(full=self.plan.full))
-        for part in parts:
-            self.passages += part.passages
-            self.nonfinite = np.minimum(self.nonfinite, part.nonfinite)
+    def absorb(self, part: "Part", first_lane: int) -> None:
+        """Take over what a worker saw of the lanes from `first_lane` on; parts in any order."""
+        self.parts[first_lane] = [
+            (segment.summary.moments, segment.summary.first, segment.theta)
+            for segment in part.segments
+        ]
+        if self.sums:
+            pairs = zip(self.sums, part.segments, strict=True)
+            self.sums = [_add(total, segment.summary) for total, segment in pairs]
+        else:
+            self.sums = [segment.summary for segment in part.segments]
+        self.passages += part.passages
+        self.nonfinite = np.minimum(self.nonfinite, part.nonfinite)
         if self.first is not None:
-            self.first = np.concatenate([part.first for part in parts], axis=-1)
+            at = first_lane - self.plan.lanes.start
+            self.first[..., at : at + part.first.shape[-1]] = part.first
+
+    def finish(self) -> None:
+        """All parts are there: reduce them."""
+        in_order = [self.parts[lane] for lane in sorted(self.parts)]
+        for total, pieces in zip(self.sums, zip(*in_order, strict=True), strict=True):
+            nodes, firsts, thetas = zip(*pieces, strict=True)
+            moments = statistics.side_by_side(nodes)
+            theta = np.concatenate(thetas, axis=-1) if self.plan.keep_lanes else None
+            segment = Segment(total._replace(moments=moments, first=firsts[0]), theta)
+            self.closed.append(segment.reduce(full=self.plan.full))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Arrays (steps, configs, params, ...); passages (configs, params, thresholds, ...)."""
@@ -165,6 +180,16 @@ class Part(NamedTuple):
     passages: np.ndarray
     first: Any
     nonfinite: np.ndarray
+
+
+def _add(a: statistics.Summary, b: statistics.Summary) -> statistics.Summary:
+    """Counts and extremes of both; the moments wait for all parts."""
+    return a._replace(
+        histogram=a.histogram + b.histogram,
+        low=np.minimum(a.low, b.low),
+        high=np.maximum(a.high, b.high),
+        below=a.below + b.below,
+    )
 
 
 def _norm(theta: np.ndarray) -> np.ndarray:

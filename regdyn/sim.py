@@ -7,6 +7,7 @@ import sys
 import warnings
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, fields
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -69,12 +70,15 @@ class Settings:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code (2 for bad input)."""
-    settings = tyro.cli(Settings, prog="python -m regdyn.sim", args=argv)
     try:
+        settings = tyro.cli(Settings, prog="python -m regdyn.sim", args=argv)
         if settings.explain and settings.from_ is None:
             print(_explanation(settings))
             return 0
         return _simulate(settings)
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (ValueError, OSError, RuntimeError) as error:
         print(f"error: {_sentence(error)}", file=sys.stderr)
         return 2
@@ -98,6 +102,8 @@ def _simulate(settings: Settings) -> int:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", RuntimeWarning)
         plan = make_plan(**arguments)  # bad input ends here, before anything is made
+        for sentence in plan.unstable():
+            print(f"warning: unstable: {sentence}", file=sys.stderr)
         how = choose_how(plan, engine=settings.engine, threads=settings.threads)
         with store.folder(_out(settings)) as out:
             if how.engine == "compiled" and settings.cluster is None and cold():
@@ -107,9 +113,13 @@ def _simulate(settings: Settings) -> int:
                     **arguments, engine=settings.engine, threads=settings.threads,
                     executor=executor,
                 )  # fmt: skip
-            _write(ds, out, plot=settings.plot)
+            try:
+                _write(ds, out, plot=settings.plot)
+            except (OSError, RuntimeError) as error:
+                raise ValueError(f"cannot write to {str(out)!r} ({error}): full?") from error
     for warning in caught:
-        print(f"warning: {warning.message}", file=sys.stderr)
+        if not str(warning.message).startswith("unstable"):  # said before the run
+            print(f"warning: {warning.message}", file=sys.stderr)
     _print(ds, out, settings)
     if stored is None:
         return 0
@@ -250,6 +260,8 @@ def _write(ds: "xr.Dataset", out: Path, *, plot: bool) -> None:
         )
         ds.to_netcdf(result, engine="netcdf4")
         Path(summary).write_text(_summary(ds) + "\n", encoding="utf-8")
+        if not plot:
+            (out / "figure.png").unlink(missing_ok=True)  # it would be of another result
         if plot:
             from regdyn.plotting import draw
 
@@ -272,7 +284,7 @@ def _print(ds: "xr.Dataset", out: Path, settings: Settings) -> None:
 
     from regdyn import report
 
-    Console().print(report.table(report.rows(ds)))
+    Console(width=120).print(report.table(report.rows(ds)))  # whole, however narrow the window
     print(
         f"median: over {ds.attrs['lanes']} lanes, '-' if fewer than half get there;\n"
         "late rms: of theta, over lanes and the last tenth of the run"
@@ -289,12 +301,12 @@ def _explanation(settings: Settings) -> str:
     arguments = _arguments(settings)
     make_plan(**arguments)
     regs = _all(settings.reg, REGULARIZERS)
-    lam = 1e-4 if settings.lam == STRENGTHS else settings.lam[0]
+    lams = (1e-4,) if settings.lam == STRENGTHS else settings.lam
     rest: dict[str, Any] = {
         "theta0": settings.theta0, "gradient": arguments["gradient"], "seed": settings.seed,
         "schedule": settings.schedule, "steps": settings.steps,
     }  # fmt: skip
-    pages = [explain(hp, reg, lam, **rest) for hp in arguments["rule"] for reg in regs]
+    pages = [explain(*at, **rest) for at in product(arguments["rule"], regs, lams)]
     return "\n\n\n".join(pages)
 
 

@@ -13,13 +13,13 @@ octave from 2^-40 to 2^8 for each sign, the bin read off the bits of the float, 
 is known to 1/32 of its size (3 %), and exactly where all lanes agree.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 
 GRANULE = 64
 BLOCK_LEVELS = 5  # a block is one subtree of the tree of granules
-BLOCK = GRANULE * 2**BLOCK_LEVELS
 QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 
 _PER_OCTAVE, _LOW, _HIGH = 32, -40, 8
@@ -109,6 +109,12 @@ def reduce(seen: Summary, *, full: bool = True) -> dict[str, np.ndarray]:
         kept["abs_quantile"] = quantiles(fold(seen.histogram), smallest, largest)
         kept["share_below"] = seen.below / n
     return kept
+
+
+def side_by_side(nodes: Iterable[Moments]) -> Moments:
+    """Nodes that follow each other, as one."""
+    count, mean, m2 = (np.concatenate(a, axis=-1) for a in zip(*nodes, strict=True))
+    return Moments(count, mean, m2)
 
 
 def granules(x: np.ndarray, first_lane: int) -> tuple[Moments, int]:
@@ -218,9 +224,14 @@ def quantiles(
     bin_ = np.searchsorted(total.ravel(), target) - np.arange(len(rows))[:, None] * rows.shape[1]
     inside = np.take_along_axis(rows, bin_, axis=1)
     passed = np.take_along_axis(total, bin_, axis=1) - floor - inside
-    value = left[bin_] + (right[bin_] - left[bin_]) * ((wanted - passed) / inside)
-    value = value.reshape(*counts.shape[:-1], len(q))
-    return np.clip(value, low[..., None], high[..., None])
+    # the end bins reach to the extremes
+    low, high = low.reshape(-1, 1), high.reshape(-1, 1)
+    below = np.where((bin_ == 0) & (left[0] < 0), np.minimum(low, left[0]), left[bin_])
+    above = np.where(bin_ == rows.shape[1] - 1, np.maximum(high, right[-1]), right[bin_])
+    with np.errstate(all="ignore"):
+        value = below + (above - below) * ((wanted - passed) / inside)
+    value = np.minimum(value, above)  # rounding of a difference of very unlike edges
+    return np.clip(value, low, high).reshape(*counts.shape[:-1], len(q))
 
 
 def _edges(*, signed: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -119,6 +119,7 @@ def provenance() -> dict[str, str]:
     return {
         "regdyn_version": _version("regdyn"),
         "numpy_version": np.__version__,
+        "numba_version": _version("numba"),
         "xarray_version": xr.__version__,
         "python_version": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",

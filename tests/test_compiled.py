@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 
@@ -63,6 +63,17 @@ def test_full_matrix(rule, reg, name, schedule, theta0):
     assert numpy == compiled
 
 
+@pytest.mark.parametrize("rule", RULES, ids=str)
+@pytest.mark.parametrize("reg", REGS)
+def test_compiled_replay_gives_the_bits_of_numpy(rule, reg):
+    tape, start = PROCESSES["tape"].values, np.linspace(-1, 1, 300)
+    forms = (
+        regdyn.replay(tape, rule, reg, 1e-2, start, schedule="cosine", engine=engine)
+        for engine in ("numpy", "compiled")
+    )
+    assert np.array_equal(*forms)
+
+
 @pytest.mark.parametrize("name", list(PROCESSES))
 def test_shared_noise_of_several_rules_is_that_of_one(name):
     grid = [digest(list(rules.RULES), REGS, PROCESSES[name], e) for e in ("numpy", "compiled")]
@@ -94,6 +105,24 @@ def test_bits_do_not_depend_on_processes():
     here = digest(*arguments, engine="compiled", **LONGER)
     with ProcessPoolExecutor(2) as pool:
         assert digest(*arguments, engine="compiled", executor=pool, block=64, **LONGER) == here
+
+
+@pytest.mark.parametrize("statistics", ["full", "moments"])
+def test_parts_of_vectors_join_to_the_same_bits(statistics):
+    arguments = LONGER | dict(keep_passages=statistics == "full", statistics=statistics)
+    arguments |= dict(keep_lanes=True, theta0=[1.0, -0.5], record=20, engine="compiled")
+    here = digest("adam", "l2", "low", **arguments)
+    with ThreadPoolExecutor(2) as pool:
+        assert digest("adam", "l2", "low", executor=pool, block=64, **arguments) == here
+
+
+def test_what_is_no_executor_is_refused():
+    with pytest.raises(ValueError, match="executor must be"):
+        regdyn.simulate("sgd", executor=4, **SMALL)
+    with ThreadPoolExecutor(1) as pool:
+        pass
+    with pytest.raises(RuntimeError, match="the workers failed: .* after shutdown"):
+        regdyn.simulate("sgd", executor=pool, **SMALL)
 
 
 def test_moments_are_those_of_full_statistics():

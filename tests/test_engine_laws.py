@@ -99,7 +99,7 @@ HALF_LIVES = [
     ("sgd", "l2", 6933),
     ("adadelta", "l2", 6939),
     ("adagrad", "l2", 7580),
-    *((rule, "wd", 6931) for rule in rules.RULES if rule != "lion"),
+    *((rule, "wd", 6931) for rule in rules.RULES),
 ]
 
 
