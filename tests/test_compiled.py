@@ -121,7 +121,7 @@ def test_what_is_no_executor_is_refused():
         regdyn.simulate("sgd", executor=4, **SMALL)
     with ThreadPoolExecutor(1) as pool:
         pass
-    with pytest.raises(RuntimeError, match="the workers failed: .* after shutdown"):
+    with pytest.raises(RuntimeError, match=r"the workers failed: .* after shutdown"):
         regdyn.simulate("sgd", executor=pool, **SMALL)
 
 
