@@ -1,8 +1,8 @@
 """The lanes of an experiment divided among the workers of an executor.
 
-A worker gets whole blocks, so what it sees joins to the same bits as on one thread. Tables that
-need the mathematical library (bias corrections, schedules) are made here and sent along: its last
-digit may differ from machine to machine.
+A worker gets whole blocks, so what it sees joins to the same bits as on one thread. In the compiled
+form, tables that need the mathematical library (bias corrections, schedules) are made here and
+sent along: its last digit may differ from machine to machine.
 """
 
 import hashlib
