@@ -4,6 +4,8 @@
     python -m tests.benchmarks.table results/benchmarks.json
 
 $REGDYN_BENCH_OUT names another file, $REGDYN_BENCH_SCALE=0.01 makes a quick check of all of it.
+To compile the engine for the vectors of limit.c: NUMBA_CPU_NAME=x86-64-v3 NUMBA_CPU_FEATURES=+avx2
+(the name alone is not enough: it leaves AVX-512 on).
 """
 
 import json

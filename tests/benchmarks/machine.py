@@ -21,14 +21,16 @@ def cpu(field: str) -> str:
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores, vectors, compiler and versions."""
+    """Processor, cores, what the engine is compiled for, compiler and versions."""
     import llvmlite.binding
     from numba import config
 
+    # NUMBA_CPU_NAME alone leaves the features of this processor switched on
+    features = config.CPU_FEATURES or llvmlite.binding.get_host_cpu_features().flatten()
     return {
         "cpu": cpu("model name") or platform.processor(),
         "cores": len(os.sched_getaffinity(0)),
-        "avx512": "avx512f" in cpu("flags").split(),
+        "avx512": "+avx512f" in features.split(","),
         "compiled for": config.CPU_NAME or llvmlite.binding.get_host_cpu_name(),
         "system": f"{platform.system()} {platform.machine()}",
         "cc": _compiler(),
