@@ -1,0 +1,130 @@
+"""What the studies share: running, labelling, spread, and pictures' colours."""
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from regdyn.checks import integer
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from pandas import DataFrame
+
+LEVELS = (0.5, 0.1, 1e-2, 1e-3)  # of |theta|, as everywhere in regdyn
+STRENGTHS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
+TRAINING = 406_250  # the paper's run: 50,000 images in batches of 40, 325 epochs (section 2.1)
+FEWEST = 10  # lanes below which a spread says nothing
+INK = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "0.35")  # Okabe and Ito
+
+
+def lanes_or(lanes: int | None, default: int) -> int:
+    """Lanes of a study: those asked for, at least 10, or its own number."""
+    return default if lanes is None else integer("lanes", lanes, FEWEST)
+
+
+def runs(what: str, jobs: Iterable[dict[str, Any]]) -> "Iterator[xr.Dataset]":
+    """`regdyn.simulate` of each job, one after the other, under one progress bar.
+
+    Parameters
+    ----------
+    what : str
+        What the bar says.
+    jobs : iterable of dict
+        Keyword arguments of `regdyn.simulate`; `steps` and `lanes` (a number) must be there.
+
+    Yields
+    ------
+    xarray.Dataset
+    """
+    from regdyn import simulate
+    from regdyn.progress import bar
+
+    jobs = list(jobs)
+    with bar(what, sum(job["steps"] * job["lanes"] for job in jobs)) as done:
+        for job in jobs:
+            yield simulate(**job, progress=False)
+            done(job["steps"] * job["lanes"])
+
+
+def labelled(data: "xr.Dataset", title: str, *, lanes: int, seed: int, **config: Any) -> Any:
+    """The data with what made them as attributes: title, configuration, seed, versions."""
+    from regdyn import store
+
+    config = {"lanes": lanes, "seed": seed, **config}
+    return data.assign_attrs(
+        {
+            "title": title,
+            "config": json.dumps(config),
+            "lanes": lanes,
+            "seed": str(seed),  # 64 bits do not fit a netCDF attribute of signed integers
+            **store.provenance(),
+        }
+    )
+
+
+def last_tenth(steps: int, points: int = 200) -> np.ndarray:
+    """Steps to record: the start, and `points` steps that end the run's last tenth."""
+    late = np.linspace(0.9 * steps, steps, points).round().astype(int)
+    return np.unique(np.append(0, late))
+
+
+def median_band(passages: np.ndarray, z: float = 1.96) -> tuple[np.ndarray, np.ndarray]:
+    r"""95 % interval of a median over the last axis, from order statistics.
+
+    The number of n lanes below their median is binomial(n, 1/2), so the interval runs from the
+    lane of rank :math:`n/2 - z \sqrt{n}/2` to that of rank :math:`n/2 + z \sqrt{n}/2`, whatever
+    the distribution. NaN (a lane that never passes) counts as infinitely late.
+
+    Parameters
+    ----------
+    passages : ndarray, shape (..., lanes)
+    z : float
+
+    Returns
+    -------
+    low, high : ndarray, shape (...)
+    """
+    ordered = np.sort(np.where(np.isnan(passages), np.inf, passages), axis=-1)
+    n = ordered.shape[-1]
+    half = z * np.sqrt(n) / 2
+    low = max(int(np.floor(n / 2 - half)), 0)
+    high = min(int(np.ceil(n / 2 + half)), n - 1)
+    return ordered[..., low], ordered[..., high]
+
+
+def frame(rows: list[dict[str, Any]]) -> "DataFrame":
+    """Rows as a table; four significant digits, so that the file can be read and compared."""
+    import pandas as pd
+
+    table = pd.DataFrame(rows)
+    for name in table.select_dtypes("float"):
+        table[name] = [float(f"{x:.4g}") for x in table[name]]
+    return table
+
+
+def shown(value: Any) -> str:
+    """A cell for a person: 12,345, 0.123, 1e-4; a dash for what is not there."""
+    from regdyn.plotting import strength_label
+
+    if isinstance(value, str | bool):
+        return str(value)
+    value = float(value)
+    if np.isnan(value):
+        return "-"
+    if 1000 <= abs(value) < 1e9:
+        return f"{value:,.0f}"
+    short = float(f"{value:.3g}")
+    return f"{short:g}" if abs(short) >= 1e-3 and short != 1e-3 else strength_label(short)
+
+
+def steps_text(value: Any) -> str:
+    """Steps in a sentence: 1,234, or `never` where fewer than half of the lanes get there."""
+    return "never" if np.isnan(float(value)) else f"{float(value):,.0f}"
+
+
+def share_text(value: Any) -> str:
+    """A share in a sentence: 12 %, 0.4 %."""
+    percent = 100 * float(value)
+    return f"{percent:.2g} %" if percent < 1 else f"{percent:.0f} %"
