@@ -94,6 +94,28 @@ def median_band(passages: np.ndarray, z: float = 1.96) -> tuple[np.ndarray, np.n
     return ordered[..., low], ordered[..., high]
 
 
+def times(ds: "xr.Dataset") -> "xr.Dataset":
+    """`time`, the median first passage, with its 95 % interval `low` ... `high`.
+
+    Of a result with `keep_passages`. NaN where fewer than half of the lanes get there (`low` and
+    `high`: where that end of the interval is not reached).
+    """
+    import xarray as xr
+
+    passage = ds["first_passage"].transpose(..., "lane")
+    ends = (np.where(np.isfinite(x), x, np.nan) for x in median_band(passage.values))
+    low, high = (passage.isel(lane=0, drop=True).copy(data=x) for x in ends)
+    out = xr.Dataset({"time": ds["first_passage_median"], "low": low, "high": high})
+    out["low"].attrs = {"long_name": "lower end of the median's 95 % interval", "units": "step"}
+    out["high"].attrs = {"long_name": "upper end of the median's 95 % interval", "units": "step"}
+    return out.rename(threshold="level")
+
+
+def config_of(data: "xr.Dataset") -> dict[str, Any]:
+    """What made the data, as `labelled` wrote it."""
+    return json.loads(data.attrs["config"])
+
+
 def frame(rows: list[dict[str, Any]]) -> "DataFrame":
     """Rows as a table; four significant digits, so that the file can be read and compared."""
     import pandas as pd
@@ -115,7 +137,7 @@ def shown(value: Any) -> str:
         return "-"
     if 1000 <= abs(value) < 1e9:
         return f"{value:,.0f}"
-    short = float(f"{value:.3g}")
+    short = float(f"{value:.4g}")
     return f"{short:g}" if abs(short) >= 1e-3 and short != 1e-3 else strength_label(short)
 
 
@@ -128,3 +150,24 @@ def share_text(value: Any) -> str:
     """A share in a sentence: 12 %, 0.4 %."""
     percent = 100 * float(value)
     return f"{percent:.2g} %" if percent < 1 else f"{percent:.0f} %"
+
+
+def plain_log(axis: Any, ticks: Any = None) -> None:
+    """Plain labels (0.1, 1e-3) on a logarithmic axis, and no small ticks."""
+    from matplotlib.ticker import FixedLocator, NullLocator
+
+    from regdyn.plotting import strength_label
+
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(
+        lambda value, _: f"{value:,g}" if 0.1 <= value < 1e6 else strength_label(value)
+    )
+    if ticks is not None:
+        axis.set_major_locator(FixedLocator(ticks))
+
+
+def note(fig: Any, text: str, width: int = 118) -> None:
+    """A small caption under a picture."""
+    from textwrap import fill
+
+    fig.supxlabel(fill(text, width), fontsize=8, x=0.01, ha="left")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sims.common import INK, LEVELS, frame, labelled, lanes_or, runs
+from sims.common import INK, LEVELS, frame, labelled, lanes_or, note, plain_log, runs, shown
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -111,7 +111,6 @@ def draw(data: "xr.Dataset") -> "Figure":
     """Crossover against the start, a line per level; a panel per rival."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FixedLocator
 
     from regdyn import plotting
 
@@ -123,25 +122,23 @@ def draw(data: "xr.Dataset") -> "Figure":
                 one = data.sel(level=level, rival=rival)
                 one = one.isel(theta0=np.argsort(one["theta0"].values))
                 ax.plot(one["theta0"], one["limit"], color=colour, lw=0.8, ls=":")
-                ax.errorbar(
-                    one["theta0"], one["crossover"], 2 * one["error"], color=colour, marker="o",
-                    ms=3.5, label=plotting.strength_label(level),
+                ax.plot(
+                    one["theta0"], one["crossover"], color=colour, marker="o", ms=3.5,
+                    label=shown(level),
                 )  # fmt: skip
             ax.set(xscale="log", yscale="log", xlabel="start θ₀", title=f"against {rival}")
-            for axis in (ax.xaxis, ax.yaxis):
-                axis.set_minor_locator(FixedLocator([]))
-                axis.set_major_formatter(lambda value, _: plotting.strength_label(value))
-            ax.xaxis.set_major_locator(FixedLocator([0.1, 0.3, 1, 3]))
+            plain_log(ax.yaxis)
+            plain_log(ax.xaxis, [0.1, 0.3, 1, 3])
         axes[0].set_ylabel("strength λ of equal time")
         axes[0].text(2.9, 0.03, "above: Adam + l2\nis slower", fontsize=8, ha="right", color="0.3")
         fig.legend(
             *axes[0].get_legend_handles_labels(), title="to |θ| below", loc="outside right upper"
         )
-        fig.supxlabel(
-            f"Median of {data.attrs['lanes']} lanes, Figure 4's gradients; bars: 2 standard "
-            "errors; dotted: without Adam's memory",
-            fontsize=8, x=0.01, ha="left",
-        )  # fmt: skip
+        note(
+            fig,
+            f"Medians of {data.attrs['lanes']} lanes, Figure 4's gradients. Two standard errors "
+            "are smaller than a dot. Dotted: as if Adam had no memory.",
+        )
     return fig
 
 
@@ -164,7 +161,7 @@ def answer(data: "xr.Dataset") -> str:
         f"{at(1, 1e-3, 'sgd l2')}. It moves with the start: for the way to 1e-2, {at(3, 1e-2)} "
         f"from 3 and {at(0.1, 1e-2)} from 0.1. Equating (start - level) / lr with ln(start / "
         f"level) / lambda, as if Adam had no memory, gives it to within a factor of {low:.2f} to "
-        f"{high:.2f}. For the paper: its sentence that L2 inside Adam decays faster \"even for "
+        f'{high:.2f}. For the paper: its sentence that L2 inside Adam decays faster "even for '
         'smaller regularizer values" holds below these strengths, so for every strength up to '
         f"{strength_label(1e-3)} from a start of 1, and not at {strength_label(1e-2)}."
     )
