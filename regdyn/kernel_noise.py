@@ -22,7 +22,7 @@ _S0, _S1, _S2, _S3, _S4 = (_f32(c) for c in random.SIN)
 _C0, _C1, _C2, _C3, _C4 = (_f32(c) for c in random.COS)
 _LN2, _SQRT_HALF = _f32(random.LN2), _i32(random.SQRT_HALF)
 _SCALE, _HALF, _TINY, _ONE, _MINUS2 = _f32(2**-32), _f32(0.5), _f32(2**-33), _f32(1), _f32(-2)
-_BIT0, _BIT1, _23 = _i32(1), _i32(2), _i32(23)
+_BIT0, _BIT1, _23, _30 = _i32(1), _i32(2), _i32(23), _i32(30)
 
 _inlined = njit(inline="always", **OPTIONS)
 
@@ -80,7 +80,7 @@ def _box_muller(a, b):
     u = _f32(a) * _SCALE + _HALF
     u = u if u > _TINY else _TINY
     bits = _bits(u)
-    exponent = _i32((bits - _SQRT_HALF) >> _23)
+    exponent = _i32(_i32(bits - _SQRT_HALF) >> _23)  # numba would widen it to 64 bits
     f = _float(_i32(bits - _i32(exponent << _23))) - _ONE
     f2 = f * f
     p = _P0
@@ -98,7 +98,7 @@ def _box_muller(a, b):
     x2 = x * x
     s = ((((_S0 * x2 + _S1) * x2 + _S2) * x2 + _S3) * x2 + _S4) * x
     c = (((_C0 * x2 + _C1) * x2 + _C2) * x2 + _C3) * x2 + _C4
-    r = -r if (b & _BIT1) != 0 else r
+    r = _float(_bits(r) ^ _i32(_i32(b & _BIT1) << _30))
     swap = (b & _BIT0) != 0
     return r * (s if swap else c), r * (c if swap else s)
 
@@ -138,6 +138,11 @@ def fill(out, noise, slots, seed, first, std, mean, carry, work, z):
     group = _u64((first - 1) >> 2)
     fill_words(work, slots, group, seed, 0)
     fill_normals(z, work)
+    if kind == NORMAL and mean.shape[0] == 0:
+        for k in range(min(4, std.shape[0] + 1 - first)):
+            for i in range(n):
+                out[k, i] = np.float64(z[k, i]) * std[first - 1 + k]
+        return
     for k in range(4):
         for i in range(n):
             out[k, i] = np.float64(z[k, i])
