@@ -54,12 +54,18 @@ def simulations(
 
     The cells of a grid share their noise; grid number k has the seed `seed` + k.
     """
-    for k, (gradient, group) in enumerate(groupby(cells, key=lambda cell: cell.gradient)):
+    for k, (some, axes) in enumerate(grids(cells)):
+        yield some, _simulate(*axes, lanes, steps, seed + k)
+
+
+def grids(cells: list[Cell]) -> "Iterator[tuple[list[Cell], list[Any]]]":
+    """Neighbouring cells under one gradient process; their rules, regularisers, strengths, it."""
+    for gradient, group in groupby(cells, key=lambda cell: cell.gradient):
         some = list(group)
         axes = [list(dict.fromkeys(values)) for values in list(zip(*some, strict=True))[:3]]
         if len(some) != np.prod([len(axis) for axis in axes]):
             raise ValueError("the cells of one gradient process must be a whole grid.")
-        yield some, _simulate(*axes, gradient, lanes, steps, seed + k)
+        yield some, [*axes, gradient]
 
 
 def _simulate(
@@ -104,11 +110,15 @@ def _simulate(
 
 def rows(cells: list[Cell], ds: "xr.Dataset") -> Iterator[dict[str, Any]]:
     """The settings and the measurements of each cell of a grid."""
+    for cell, one in split(cells, ds):
+        yield settings(cell) | measurements(one)
+
+
+def split(cells: list[Cell], ds: "xr.Dataset") -> "Iterator[tuple[Cell, xr.Dataset]]":
+    """Each cell of a grid and its part of the data."""
     names = dict(zip(dict.fromkeys(cell.rule for cell in cells), ds["rule"].values, strict=True))
     for cell in cells:
-        yield settings(cell) | measurements(
-            ds.sel(rule=names[cell.rule], reg=cell.reg, lam=cell.lam)
-        )
+        yield cell, ds.sel(rule=names[cell.rule], reg=cell.reg, lam=cell.lam)
 
 
 def settings(cell: Cell) -> dict[str, Any]:

@@ -1,0 +1,82 @@
+"""Picture of the theory check: predicted against measured, and the errors."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sims._theory_compare import TOLERANCE
+from sims.common import INK, note, plain_log, shown
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+
+def picture(cells: "pd.DataFrame", lanes: int) -> "Figure":
+    """Predicted against measured, times on the left, late rms on the right; errors below."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    from regdyn import plotting
+
+    with rc_context(plotting.STYLE):
+        fig = Figure(figsize=(7.6, 6.4))
+        axes = fig.subplots(2, 2, sharex="col", height_ratios=(1.25, 1))
+        for column, names in zip(axes.T, (("t50", "t10", "p1e-3"), ("late",)), strict=True):
+            _panels(*column, cells, names)
+        axes[0][0].set(title="times, in steps", ylabel="predicted")
+        axes[0][1].set(title="late rms")
+        axes[1][0].set(xlabel="measured time", ylabel="error, %")
+        axes[1][1].set(xlabel="measured late rms")
+        handles, labels = axes[0][0].get_legend_handles_labels()
+        fig.legend(handles, labels, loc="outside right upper")
+        note(
+            fig,
+            f"{len(cells)} settings, {lanes:,} lanes each, 1,000,000 steps. Dots: the closure; "
+            "grey crosses: the naive mean field. Shaded: the tolerance (of times the "
+            "1 % of the mean). Errors are linear up to 1 %, logarithmic beyond.",
+        )
+    return fig
+
+
+def _panels(above: Any, below: Any, cells: "pd.DataFrame", names: tuple[str, ...]) -> None:
+    """Predicted against measured, and the error in percent, of these quantities."""
+    from regdyn.rules import RULES
+
+    def points(some: Any, who: str) -> tuple[np.ndarray, ...]:
+        x = np.concatenate([some[name] for name in names])
+        y = np.concatenate([some[f"{who}_{name}"] for name in names])
+        finite = np.isfinite(x) & np.isfinite(y) & (x > 0) & (y > 0)
+        return x[finite], y[finite], 100 * (y[finite] / x[finite] - 1)
+
+    for who, marks in (("naive", {}), ("theory", dict(zip(RULES, INK, strict=True)))):
+        for rule, colour in marks.items() or [("naive mean field", "0.75")]:
+            x, y, error = points(cells[cells["rule"] == rule] if marks else cells, who)
+            look = {"marker": "o" if marks else "x", "s": 9 if marks else 12, "color": colour}
+            above.scatter(x, y, label=rule, linewidths=0.7, **look)
+            below.scatter(x, error, linewidths=0.7, **look)
+    above.axline((1, 1), slope=1, color="0.3", lw=0.6)
+    above.set(xscale="log", yscale="log")
+    tolerance = 100 * TOLERANCE[names[0]]
+    below.axhspan(-tolerance, tolerance, color="0.9", zorder=0)
+    below.set_yscale("symlog", linthresh=1)
+    below.set_yticks([-100, -10, -1, 0, 1, 10, 100, 1000])
+    below.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    for axis in (above.xaxis, above.yaxis):
+        plain_log(axis)
+    _name_worst(below, cells, names)
+
+
+def _name_worst(ax: Any, cells: "pd.DataFrame", names: tuple[str, ...], count: int = 3) -> None:
+    """The cells with the largest scores, by name, at their points."""
+    found = [
+        (cell[f"theory_{name}_score"], cell[name], 100 * cell[f"theory_{name}_error"], cell)
+        for name in names
+        for _, cell in cells.iterrows()
+        if np.isfinite(cell[f"theory_{name}_error"]) and not cell[f"theory_{name}_pass"]
+    ]
+    for _, x, y, cell in sorted(found, key=lambda entry: -entry[0])[:count]:
+        label = f"{cell['rule']} {cell['reg']} {shown(cell['lam'])}"
+        ax.annotate(
+            label, (x, y), xytext=(4, 3), textcoords="offset points", fontsize=6.5, color="0.2"
+        )
