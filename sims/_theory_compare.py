@@ -24,7 +24,6 @@ from sims._theory_design import STEPS, THETA0, Cell
 
 if TYPE_CHECKING:
     import pandas as pd
-    import xarray as xr
 
 ORDERS = {"theory": 2, "naive": 1}  # the closure, and the mean field as a negative control
 TOLERANCE = {"t50": 0.01, "t10": 0.01, "p1e-3": 0.03, "late": 0.02}
@@ -32,7 +31,7 @@ ALLOWS_ERRORS = ("t50", "t10")  # the tolerance includes 3 standard errors
 
 
 def compare(
-    measured: "pd.DataFrame", cells: list[Cell], *, steps: int = STEPS, predict: Any = None
+    measured: Any, cells: list[Cell], *, steps: int = STEPS, predict: Any = None
 ) -> "pd.DataFrame":
     """The measured columns, and for the closure and the naive mean field: values, errors, flags.
 
@@ -57,15 +56,17 @@ def compare(
 
 
 def predictions(
-    cells: list[Cell], order: int, steps: int, predict: Callable[..., "xr.Dataset"] | None
+    cells: list[Cell], order: int, steps: int, predict: Callable[..., Any] | None
 ) -> Iterator[dict[str, float]]:
     """Times and late rms of each cell from the theory, read off like those of the reference."""
     from regdyn.report import late_rms
 
     if predict is None:
-        from regdyn.theory import predict
+        from regdyn import theory
+
+        predict = theory.predict
     for some, (rule, reg, lam, gradient) in reference.grids(cells):
-        ds = predict(
+        ds: Any = predict(
             rule, reg=reg, lam=lam, gradient=gradient, steps=steps, theta0=THETA0,
             record=reference.record(steps), thresholds=list(reference.PASSAGES.values()),
             order=order,
@@ -83,7 +84,7 @@ def predictions(
             }  # fmt: skip
 
 
-def verdicts(cells: "pd.DataFrame", who: str, steps: int) -> dict[str, Any]:
+def verdicts(cells: Any, who: str, steps: int) -> dict[str, Any]:
     """Columns `who`_*: relative errors, scores, `pass` and `within`, and over all criteria."""
     out: dict[str, Any] = {}
     for name in TOLERANCE:
@@ -96,8 +97,7 @@ def verdicts(cells: "pd.DataFrame", who: str, steps: int) -> dict[str, Any]:
                 np.minimum(x, steps)
                 for x in (value, true, cells[f"{name}_low"], cells[f"{name}_high"])
             )
-            # a time that is censored in the simulation has no upper end
-            high, unit = np.where(np.isinf(cells[f"{name}_high"]), np.inf, high), 1.0
+            unit = 1.0
         plain = score(value, true, TOLERANCE[name], unit=unit)
         within = score(value, true, TOLERANCE[name], low, high, unit=unit)
         out[f"{who}_{name}_error"] = value / true - 1
@@ -129,18 +129,16 @@ def score(
     return np.where(np.isnan(ratio), np.inf, ratio)
 
 
-def shares(cells: "pd.DataFrame", by: list[str]) -> "pd.DataFrame":
+def shares(cells: Any, by: list[str]) -> "pd.DataFrame":
     """Per group: number of cells, and the share that passes each criterion, for both orders."""
-    import pandas as pd
-
     flags = [f"{who}_{name}_pass" for who in ORDERS for name in TOLERANCE]
     flags += [f"{who}_{name}_within" for who in ORDERS for name in ("p1e-3", "late")]
     flags += [f"{who}_{kind}" for who in ORDERS for kind in ("pass", "within")]
     groups = cells.groupby(by, sort=False)
-    return pd.concat([groups.size().rename("cells"), groups[flags].mean()], axis=1).reset_index()
+    return groups[flags].mean().assign(cells=groups.size()).reset_index()
 
 
-def informative(cells: "pd.DataFrame", name: str, relative: float = 0.05) -> np.ndarray:
+def informative(cells: Any, name: str, relative: float = 0.05) -> np.ndarray:
     """Where the 3-standard-error interval of a time is narrower than `relative` to each side.
 
     Elsewhere the simulation itself does not know the time, and passing says little.

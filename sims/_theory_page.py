@@ -9,7 +9,6 @@ from sims._theory_compare import ORDERS, TOLERANCE, informative, shares
 from sims.common import shown
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.figure import Figure
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -20,7 +19,7 @@ SETS = {"matrix": "paper's settings", "test": "random, test", "dev": "random, de
 TITLES = {"t50": "mean 0.5", "t10": "mean 0.1", "p1e-3": "passage", "late": "late rms"}
 
 
-def write(cells: "pd.DataFrame", figure: "Figure") -> None:
+def write(cells: Any, figure: "Figure") -> None:
     """Put the tables between the markers of the page, and the picture beside it."""
     from regdyn import store
 
@@ -32,7 +31,7 @@ def write(cells: "pd.DataFrame", figure: "Figure") -> None:
     PAGE.write_text(f"{before}{BEGIN}\n{body(cells)}{END}{after}", encoding="utf-8")
 
 
-def body(cells: "pd.DataFrame") -> str:
+def body(cells: Any) -> str:
     """Summary, rule by rule, and the worst rows."""
     return "\n".join(
         [
@@ -48,7 +47,7 @@ def body(cells: "pd.DataFrame") -> str:
     )
 
 
-def summary(groups: "pd.DataFrame", cells: "pd.DataFrame") -> list[str]:
+def summary(groups: Any, cells: Any) -> list[str]:
     """One line for each set and order."""
     head = ["set", "theory", "n", *TITLES.values(), "passage ± 3 s.e.", "rms ± 3 s.e.", "all four"]
     lines = [row(head), rule(len(head), left=2)]
@@ -70,7 +69,7 @@ def summary(groups: "pd.DataFrame", cells: "pd.DataFrame") -> list[str]:
     return lines
 
 
-def by_rule(groups: "pd.DataFrame") -> list[str]:
+def by_rule(groups: Any) -> list[str]:
     """One line for each set, rule and regulariser."""
     head = ["set", "rule", "reg", "n", *TITLES.values(), "all four"]
     lines = [row(head), rule(len(head), left=3)]
@@ -82,7 +81,7 @@ def by_rule(groups: "pd.DataFrame") -> list[str]:
     return lines
 
 
-def worst(cells: "pd.DataFrame") -> list[str]:
+def worst(cells: Any) -> list[str]:
     """The rows with the largest scores: measured / predicted, error in percent."""
     ordered = cells.sort_values("theory_score", ascending=False, kind="stable")
     count = max(WORST, int((ordered["theory_score"] > 2).sum()))

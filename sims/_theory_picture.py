@@ -8,11 +8,10 @@ from sims._theory_compare import TOLERANCE
 from sims.common import INK, note, plain_log, shown
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.figure import Figure
 
 
-def picture(cells: "pd.DataFrame", lanes: int) -> "Figure":
+def picture(cells: Any, lanes: int) -> "Figure":
     """Predicted against measured, times on the left, late rms on the right; errors below."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -23,7 +22,7 @@ def picture(cells: "pd.DataFrame", lanes: int) -> "Figure":
         fig = Figure(figsize=(7.6, 6.4))
         axes = fig.subplots(2, 2, sharex="col", height_ratios=(1.25, 1))
         for column, names in zip(axes.T, (("t50", "t10", "p1e-3"), ("late",)), strict=True):
-            _panels(*column, cells, names)
+            _panels(column[0], column[1], cells, names)
         axes[0][0].set(title="times, in steps", ylabel="predicted")
         axes[0][1].set(title="late rms")
         axes[1][0].set(xlabel="measured time", ylabel="error, %")
@@ -39,7 +38,7 @@ def picture(cells: "pd.DataFrame", lanes: int) -> "Figure":
     return fig
 
 
-def _panels(above: Any, below: Any, cells: "pd.DataFrame", names: tuple[str, ...]) -> None:
+def _panels(above: Any, below: Any, cells: Any, names: tuple[str, ...]) -> None:
     """Predicted against measured, and the error in percent, of these quantities."""
     from regdyn.rules import RULES
 
@@ -67,7 +66,7 @@ def _panels(above: Any, below: Any, cells: "pd.DataFrame", names: tuple[str, ...
     _name_worst(below, cells, names)
 
 
-def _name_worst(ax: Any, cells: "pd.DataFrame", names: tuple[str, ...], count: int = 3) -> None:
+def _name_worst(ax: Any, cells: Any, names: tuple[str, ...], count: int = 3) -> None:
     """The cells with the largest scores, by name, at their points."""
     found = [
         (cell[f"theory_{name}_score"], cell[name], 100 * cell[f"theory_{name}_error"], cell)

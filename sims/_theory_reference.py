@@ -54,8 +54,8 @@ def simulations(
 
     The cells of a grid share their noise; grid number k has the seed `seed` + k.
     """
-    for k, (some, axes) in enumerate(grids(cells)):
-        yield some, _simulate(*axes, lanes, steps, seed + k)
+    for k, (some, (rule, reg, lam, gradient)) in enumerate(grids(cells)):
+        yield some, _simulate(rule, reg, lam, gradient, lanes, steps, seed + k)
 
 
 def grids(cells: list[Cell]) -> "Iterator[tuple[list[Cell], list[Any]]]":

@@ -67,7 +67,7 @@ def measure(which: dict[str, tuple[list[design.Cell], int]], *, lanes: int, seed
     return pd.concat(parts, ignore_index=True)
 
 
-def check(measured: "pd.DataFrame", predict: Any = None) -> "pd.DataFrame":
+def check(measured: Any, predict: Any = None) -> "pd.DataFrame":
     """Add the theory's columns to those of the Monte Carlo."""
     import pandas as pd
 
@@ -104,7 +104,7 @@ def hyper(cell: Any) -> str:
 
 def answer(data: "xr.Dataset") -> str:
     """What was asked, what came out."""
-    cells = _frame(data)
+    cells: Any = _frame(data)
     said = []
     for name, title in (("matrix", "the paper's settings"), ("test", "random settings never seen")):
         some = cells[cells["set"] == name]
@@ -174,7 +174,7 @@ def stored() -> "pd.DataFrame":
     return cells.drop(columns=theory)
 
 
-def _replace(old: "pd.DataFrame", new: "pd.DataFrame") -> "pd.DataFrame":
+def _replace(old: Any, new: Any) -> "pd.DataFrame":
     """The rows of `old`, but those of the sets in `new` from there; sets in their order."""
     import pandas as pd
 
@@ -186,7 +186,7 @@ def _replace(old: "pd.DataFrame", new: "pd.DataFrame") -> "pd.DataFrame":
     )
 
 
-def write(cells: "pd.DataFrame") -> None:
+def write(cells: Any) -> None:
     """sims/data, the picture, and the table in the page."""
     from sims import _theory_page as page
 

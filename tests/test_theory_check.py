@@ -73,9 +73,10 @@ def test_a_seed_gives_the_same_sets_and_another_seed_others():
     assert not set(design.random_sets(1)) & set(design.random_sets(2))
 
 
-def test_settings_that_grow_are_recognised():
-    grows = design.Cell(rules.SGD(lr=0.1, momentum=0.0), "l2", 30.0, NOISE)
-    assert design._grows(grows) and not design._grows(grows._replace(lam=10.0))
+def test_no_set_of_sgd_grows_without_bound():
+    """`simulate` warns of those, and warnings are errors here."""
+    for cell in design.random_sets(design.DEV_SEED)[:12]:
+        simulate(cell.rule, cell.reg, cell.lam, gradient=cell.gradient, steps=1, lanes=1)
 
 
 # The reference -----------------------------------------------------------------------------------
