@@ -132,6 +132,7 @@ def _print(table: Any) -> None:
     """The table for a terminal: its first rows, if it is long."""
     from rich import box
     from rich.console import Console
+    from rich.measure import Measurement
     from rich.table import Table
 
     from sims.common import shown
@@ -142,7 +143,9 @@ def _print(table: Any) -> None:
         grid.add_column(str(column), justify="left" if words else "right", no_wrap=True)
     for row in table.head(SHOWN).itertuples(index=False):
         grid.add_row(*map(shown, row))
-    Console(width=120).print(grid)
+    console = Console(width=1000)
+    width = Measurement.get(console, console.options, grid).maximum
+    Console(width=width).print(grid)  # whole, however narrow the window
     if len(table) > SHOWN:
         print(f"  ... and {len(table) - SHOWN} more rows in table.csv\n")
 

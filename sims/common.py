@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 LEVELS = (0.5, 0.1, 1e-2, 1e-3)  # of |theta|, as everywhere in regdyn
 STRENGTHS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 TRAINING = 406_250  # the paper's run: 50,000 images in batches of 40, 325 epochs (section 2.1)
+FILLING = 50_000  # steps at learning rate 0 before the clock starts, where v has to fill
 FEWEST = 10  # lanes below which a spread says nothing
 INK = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "0.35")  # Okabe and Ito
 
@@ -24,7 +25,9 @@ def lanes_or(lanes: int | None, default: int) -> int:
     return default if lanes is None else integer("lanes", lanes, FEWEST)
 
 
-def runs(what: str, jobs: Iterable[dict[str, Any]]) -> "Iterator[xr.Dataset]":
+def runs(
+    what: str, jobs: Iterable[dict[str, Any]], total: float | None = None
+) -> "Iterator[xr.Dataset]":
     """`regdyn.simulate` of each job, one after the other, under one progress bar.
 
     Parameters
@@ -33,6 +36,8 @@ def runs(what: str, jobs: Iterable[dict[str, Any]]) -> "Iterator[xr.Dataset]":
         What the bar says.
     jobs : iterable of dict
         Keyword arguments of `regdyn.simulate`; `steps` and `lanes` (a number) must be there.
+    total : float, optional
+        Their steps times lanes, if the jobs are to be made one by one.
 
     Yields
     ------
@@ -41,14 +46,16 @@ def runs(what: str, jobs: Iterable[dict[str, Any]]) -> "Iterator[xr.Dataset]":
     from regdyn import simulate
     from regdyn.progress import bar
 
-    jobs = list(jobs)
-    with bar(what, sum(job["steps"] * job["lanes"] for job in jobs)) as done:
+    if total is None:
+        jobs = list(jobs)
+        total = sum(job["steps"] * job["lanes"] for job in jobs)
+    with bar(what, total) as done:
         for job in jobs:
             yield simulate(**job, progress=False)
             done(job["steps"] * job["lanes"])
 
 
-def labelled(data: "xr.Dataset", title: str, *, lanes: int, seed: int, **config: Any) -> Any:
+def labelled(data: Any, title: str, *, lanes: int, seed: int, **config: Any) -> Any:
     """The data with what made them as attributes: title, configuration, seed, versions."""
     from regdyn import store
 
@@ -111,6 +118,13 @@ def times(ds: "xr.Dataset") -> "xr.Dataset":
     return out.rename(threshold="level")
 
 
+def since(data: Any, start: int) -> Any:
+    """`times` counted from step `start`."""
+    for name in ("time", "low", "high"):
+        data[name] = (data[name] - start).assign_attrs(data[name].attrs)
+    return data
+
+
 def config_of(data: "xr.Dataset") -> dict[str, Any]:
     """What made the data, as `labelled` wrote it."""
     return json.loads(data.attrs["config"])
@@ -137,7 +151,8 @@ def shown(value: Any) -> str:
         return "-"
     if 1000 <= abs(value) < 1e9:
         return f"{value:,.0f}"
-    short = float(f"{value:.4g}")
+    short = float(f"{value:.3g}")
+    short = value if short == 1 else short  # 0.9999 is not 1
     return f"{short:g}" if abs(short) >= 1e-3 and short != 1e-3 else strength_label(short)
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sims.common import (
+    FILLING,
     INK,
     LEVELS,
     config_of,
@@ -25,6 +26,7 @@ from sims.common import (
     plain_log,
     runs,
     shown,
+    since,
     steps_text,
     times,
 )
@@ -42,7 +44,7 @@ STRENGTHS = (1e-3, 1e-4, 1e-5, 1e-6)  # of the burst
 RARE = (1.0, 0.1, 1e-2, 1e-3, 1e-4)  # p
 RARE_STRENGTH, RARE_RMS = 1e-4, 1e-3
 REGS = ("l2", "wd")
-STEPS, FILLING, LANES = 150_000, 50_000, 400
+STEPS, LANES = 150_000, 400
 
 
 def run(
@@ -85,8 +87,7 @@ def run(
         [part.squeeze("lam", drop=True) for part in parts[1:]], xr.DataArray(list(RARE), dims="p")
     )
     rare = rare.assign_coords(p=list(RARE))
-    for name in ("time", "low", "high"):
-        rare[name] = (rare[name] - filling).assign_attrs(rare[name].attrs)
+    rare = since(rare, filling)
     data = xr.merge(
         [
             parts[0].rename({name: f"burst_{name}" for name in parts[0].data_vars}),
@@ -136,6 +137,11 @@ def draw(data: "xr.Dataset") -> "Figure":
                 both = one[name].sel(level=0.5) if name == "burst_time" else one[name]
                 ax.plot(span, both.sel(reg="l2"), color=colour, marker="o", ms=3.5, label=label)
                 ax.plot(span, both.sel(reg="wd"), color=colour, lw=0.9, ls="--")
+            end = float(one["burst_rms"].sel(reg="l2")[-1])
+            floor.annotate(
+                f"λ = {label}", (span[-1], end), (0, 3), textcoords="offset points", ha="right",
+                color=colour, fontsize=8,
+            )  # fmt: skip
         for beta2, colour in zip(data["beta2"].values, INK, strict=False):
             one = data.sel(beta2=beta2)
             for ax, name in ((rare, "rare_time"), (noise, "rare_rms")):
@@ -158,12 +164,11 @@ def draw(data: "xr.Dataset") -> "Figure":
             plain_log(ax.yaxis)
         for ax in (floor, noise):
             plotting.mark_collapse(ax)
-        floor.legend(title="strength λ", loc="lower right", fontsize=7, title_fontsize=7)
         rare.legend(title="β₂", fontsize=7, title_fontsize=7)
         note(
             fig,
             f"Adam; dots and full lines l2, dashed wd. {data.attrs['lanes']} lanes, "
-            f"{config_of(data)['steps']:,} steps. Rare: rms {RARE_RMS:g} whatever p, λ = "
+            f"{config_of(data)['steps']:,} steps. Rare: rms {shown(RARE_RMS)} whatever p, λ = "
             f"{plotting.strength_label(RARE_STRENGTH)}. Dotted: the paper's threshold.",
         )
     return fig
