@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sims._theory_compare import ORDERS, TOLERANCE, informative, shares
+from sims._theory_reference import HYPER
 from sims.common import shown
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def worst(cells: Any) -> list[str]:
     """The rows with the largest scores: measured / predicted, error in percent."""
     ordered = cells.sort_values("theory_score", ascending=False, kind="stable")
     count = max(WORST, int((ordered["theory_score"] > 2).sum()))
-    head = ["set", "rule", "reg", "λ", "σ", *TITLES.values(), "score", "naive"]
+    head = ["set", "rule", "reg", "λ", "σ", *TITLES.values(), "score", "naive", "rule's settings"]
     lines = [
         f"The {min(count, len(ordered))} of {len(ordered)} settings with the largest score; all "
         "are in the data. In a cell: measured → predicted, error in percent; **bold** fails.\n",
@@ -96,8 +97,14 @@ def worst(cells: Any) -> list[str]:
         sigma = shown(cell["std"]) if cell["steps0"] == 0 else f"{shown(cell['std'])} (burst)"
         where = [cell["set"], cell["rule"], cell["reg"], shown(cell["lam"]), sigma]
         scores = [number(cell["theory_score"]), number(cell["naive_score"])]
-        lines.append(row([*where, *(entry(cell, name) for name in TOLERANCE), *scores]))
+        own = "paper" if cell["set"] == "matrix" else hyper(cell)
+        lines.append(row([*where, *(entry(cell, name) for name in TOLERANCE), *scores, own]))
     return lines
+
+
+def hyper(cell: Any) -> str:
+    """The hyper-parameters that the rule has, in words."""
+    return ", ".join(f"{name} {cell[name]:.4g}" for name in HYPER if not np.isnan(cell[name]))
 
 
 def entry(cell: Any, name: str) -> str:

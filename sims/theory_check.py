@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from sims import _theory_design as design
 from sims._theory_compare import ORDERS, TOLERANCE, compare
+from sims._theory_page import hyper
 from sims._theory_picture import picture
 from sims.common import frame, labelled, lanes_or
 
@@ -88,18 +87,11 @@ def table(data: "xr.Dataset") -> "pd.DataFrame":
     rows = []
     for _, cell in cells.iterrows():
         row: dict[str, Any] = {k: cell[k] for k in ("set", "rule", "reg", "lam", "std", "std0")}
-        row["hyper"] = hyper(cell)
+        row["settings"] = hyper(cell)
         for name in TOLERANCE:
             row |= {name: cell[name], f"{name} %": 100 * cell[f"theory_{name}_error"]}
         rows.append(row | {"score": cell["theory_score"], "naive score": cell["naive_score"]})
     return frame(rows)
-
-
-def hyper(cell: Any) -> str:
-    """The hyper-parameters that the rule has, in words."""
-    from sims._theory_reference import HYPER
-
-    return " ".join(f"{name} {cell[name]:.4g}" for name in HYPER if not np.isnan(cell[name]))
 
 
 def answer(data: "xr.Dataset") -> str:
