@@ -20,7 +20,7 @@ from sims import _theory_design as design
 from sims._theory_compare import ORDERS, TOLERANCE, compare
 from sims._theory_page import hyper
 from sims._theory_picture import picture
-from sims.common import frame, labelled, lanes_or
+from sims.common import config_of, frame, labelled, lanes_or
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,15 +44,17 @@ def sets() -> dict[str, tuple[list[design.Cell], int]]:
     }
 
 
-def run(*, lanes: int | None = None, seed: int = 0) -> "xr.Dataset":
+def run(*, lanes: int | None = None, seed: int = 0, steps: int = design.STEPS) -> "xr.Dataset":
     """Monte Carlo of every cell, and the theory: one entry per cell in every variable."""
     lanes = lanes_or(lanes, design.LANES)
-    cells = check(measure(sets(), lanes=lanes, seed=seed))
+    cells = check(measure(sets(), lanes=lanes, seed=seed, steps=steps), steps=steps)
     data = cells.rename_axis("cell").to_xarray()
-    return labelled(data, "theory against Monte Carlo", lanes=lanes, seed=seed, steps=design.STEPS)
+    return labelled(data, "theory against Monte Carlo", lanes=lanes, seed=seed, steps=steps)
 
 
-def measure(which: dict[str, tuple[list[design.Cell], int]], *, lanes: int, seed: int) -> Any:
+def measure(
+    which: dict[str, tuple[list[design.Cell], int]], *, lanes: int, seed: int, steps: int
+) -> "pd.DataFrame":
     """The Monte Carlo columns of these sets, one row per cell, column `set` first."""
     import pandas as pd
 
@@ -60,19 +62,19 @@ def measure(which: dict[str, tuple[list[design.Cell], int]], *, lanes: int, seed
 
     parts = []
     for name, (cells, offset) in which.items():
-        part = reference.measure(cells, lanes=lanes, seed=seed + offset)
+        part = reference.measure(cells, lanes=lanes, steps=steps, seed=seed + offset)
         part.insert(0, "set", name)
         parts.append(part)
     return pd.concat(parts, ignore_index=True)
 
 
-def check(measured: Any, predict: Any = None) -> "pd.DataFrame":
+def check(measured: Any, *, steps: int = design.STEPS, predict: Any = None) -> "pd.DataFrame":
     """Add the theory's columns to those of the Monte Carlo."""
     import pandas as pd
 
     cells = sets()
     parts = [
-        compare(part.reset_index(drop=True), cells[str(name)][0], predict=predict)
+        compare(part.reset_index(drop=True), cells[str(name)][0], steps=steps, predict=predict)
         for name, part in measured.groupby("set", sort=False)
     ]
     return pd.concat(parts, ignore_index=True)
@@ -112,7 +114,7 @@ def answer(data: "xr.Dataset") -> str:
     rarest = max(TOLERANCE, key=lambda k: float((~cells[f"theory_{k}_pass"]).sum()))
     return (
         "Asked: does the theory, which takes milliseconds, say the same as simulating "
-        f"{data.attrs['lanes']:,} copies for {design.STEPS:,} steps? Times of the mean within 1 % "
+        f"{data.attrs['lanes']:,} copies for {config_of(data)['steps']:,} steps? Times of the mean within 1 % "
         "(or 1 step, or 3 standard errors), median passages below 1e-3 within 3 %, late rms within "
         f"2 %. {' '.join(said)} What fails most often: {NAMES[rarest]}. Where a row passes, what "
         "the paper claims of that rule and strength can be read off the theory; where it fails, "
@@ -151,17 +153,23 @@ def main(argv: list[str] | None = None) -> int:
     measured = stored()
     if settings.monte_carlo:
         again = {name: entry for name, entry in sets().items() if name in settings.only}
-        measured = _replace(measured, measure(again, lanes=design.LANES, seed=0))
+        measured = _replace(
+            measured, measure(again, lanes=design.LANES, seed=0, steps=design.STEPS)
+        )
     write(check(measured))
     return 0
 
 
-def stored() -> "pd.DataFrame":
-    """The committed rows, Monte Carlo columns only; empty if there are none."""
+def committed() -> "pd.DataFrame":
+    """The committed rows."""
     import pandas as pd
 
-    parts = [pd.read_csv(DATA / name) for name in FILES if (DATA / name).exists()]
-    cells = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame({"set": []})
+    return pd.concat([pd.read_csv(DATA / name) for name in FILES], ignore_index=True)
+
+
+def stored() -> "pd.DataFrame":
+    """The committed rows, Monte Carlo columns only."""
+    cells = committed()
     theory = [name for name in cells if name.split("_")[0] in ORDERS]
     return cells.drop(columns=theory)
 
@@ -172,10 +180,7 @@ def _replace(old: Any, new: Any) -> "pd.DataFrame":
 
     kept = old[~old["set"].isin(new["set"])]
     both = pd.concat([part for part in (kept, new) if len(part)])
-    order = list(sets())
-    return both.sort_values(
-        "set", key=lambda s: s.map(order.index), kind="stable", ignore_index=True
-    )
+    return pd.concat([both[both["set"] == name] for name in sets()], ignore_index=True)
 
 
 def write(cells: Any) -> None:
@@ -186,8 +191,8 @@ def write(cells: Any) -> None:
     for name, which in FILES.items():
         some = cells[cells["set"].isin(which)]
         some.to_csv(DATA / name, index=False, float_format="%.6g", lineterminator="\n")
-    data = cells.rename_axis("cell").to_xarray().assign_attrs(lanes=int(cells["lanes"].max()))
-    page.write(cells, draw(data))
+    cells = committed()  # as rounded, so that the page follows from the files
+    page.write(cells, picture(cells, int(cells["lanes"].max())))
 
 
 if __name__ == "__main__":
