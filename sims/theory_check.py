@@ -114,11 +114,11 @@ def answer(data: "xr.Dataset") -> str:
     rarest = max(TOLERANCE, key=lambda k: float((~cells[f"theory_{k}_pass"]).sum()))
     return (
         "Asked: does the theory, which takes milliseconds, say the same as simulating "
-        f"{data.attrs['lanes']:,} copies for {config_of(data)['steps']:,} steps? Times of the mean within 1 % "
-        "(or 1 step, or 3 standard errors), median passages below 1e-3 within 3 %, late rms within "
-        f"2 %. {' '.join(said)} What fails most often: {NAMES[rarest]}. Where a row passes, what "
-        "the paper claims of that rule and strength can be read off the theory; where it fails, "
-        "simulate."
+        f"{data.attrs['lanes']:,} copies for {config_of(data)['steps']:,} steps? Times of the mean "
+        "within 1 % (or 1 step, or 3 standard errors), median passages below 1e-3 within 3 %, late "
+        f"rms within 2 %. {' '.join(said)} What fails most often: {NAMES[rarest]}. Where a row "
+        "passes, what the paper claims of that rule and strength can be read off the theory; where "
+        "it fails, simulate."
     )
 
 
@@ -179,7 +179,7 @@ def _replace(old: Any, new: Any) -> "pd.DataFrame":
     import pandas as pd
 
     kept = old[~old["set"].isin(new["set"])]
-    both = pd.concat([part for part in (kept, new) if len(part)])
+    both: Any = pd.concat([part for part in (kept, new) if len(part)])
     return pd.concat([both[both["set"] == name] for name in sets()], ignore_index=True)
 
 
