@@ -24,7 +24,8 @@ from regdyn import rules
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True}  # no fastmath, no contraction
 
 _SOURCES = ("compile.py", "kernels.py", "kernel_noise.py", "kernel_summary.py", "random.py",
-            "rules.py", "statistics.py")  # fmt: skip
+            "rules.py", "statistics.py", "theory/closure.py", "theory/forms.py",
+            "theory/moments.py", "theory/passage.py")  # fmt: skip
 
 
 def compiled(function: Callable) -> Any:
