@@ -5,7 +5,6 @@ type of the hyper-parameters. The three functions that rules take from `regdyn.r
 `maximum`, `sign`) have a compiled meaning here. Strict IEEE: same bits as the NumPy form.
 """
 
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -98,11 +97,20 @@ def _coef_of_type(row, hp):
     }[len(coef._fields)]
 
 
+class _Steps(np.ndarray):
+    """Steps 1, 2, ...: a number to their power is computed by Python, one by one.
+
+    NumPy's own power may differ from it in the last bit.
+    """
+
+    def __rpow__(self, base):
+        return np.fromiter(map(base.__pow__, self.tolist()), dtype=float)
+
+
 def coefficients(hp, scales: np.ndarray) -> np.ndarray:
-    """Coefficients of every step, shape (steps, fields): computed once, in Python."""
-    make = _RULE[type(hp)].coef
-    rows = (make(hp, t, s) for t, s in enumerate(scales.tolist(), start=1))
-    return np.fromiter(chain.from_iterable(rows), dtype=float).reshape(len(scales), -1)
+    """Coefficients of every step, shape (steps, fields): computed once, by the caller."""
+    steps = np.arange(1.0, len(scales) + 1).view(_Steps)
+    return np.stack(np.broadcast_arrays(*_RULE[type(hp)].coef(hp, steps, scales)), axis=1)
 
 
 @njit(**OPTIONS)

@@ -118,7 +118,7 @@ class AdamCoef(NamedTuple):
 
 def adam_coef(hp: Any, t: int, scale: float) -> AdamCoef:
     """Bias corrections of step t (from 1)."""
-    return AdamCoef(hp.lr * scale / (1 - hp.beta1**t), 1 / math.sqrt(1 - hp.beta2**t))
+    return AdamCoef(hp.lr * scale / (1 - hp.beta1**t), 1 / sqrt(1 - hp.beta2**t))
 
 
 def adam(grad: Any, state: AdamState, hp: Adam, coef: AdamCoef) -> tuple[Any, AdamState]:
