@@ -68,37 +68,37 @@ def dataset(plan: Plan, results: list[dict[str, np.ndarray]]) -> xr.Dataset:
         coords["param"] = np.arange(plan.params)
     if plan.keep_lanes or plan.keep_passages:
         coords["lane"] = np.asarray(plan.lanes)
-    variables: dict[str, xr.DataArray] = {}
+    variables: dict[str, tuple] = {}
     for name in results[0]:
         values = np.stack([result[name] for result in results])
         dims = _NO_STEP.get(name, ("rule", "step", "config", "param", *_EXTRA.get(name, ())))
-        for label, part in _by_param(plan, name, values, dims):
+        for label, part, left in _by_param(plan, name, *_split_config(plan, values, dims)):
             long_name = LONG_NAMES[name].replace("theta", "the norm" if label != name else "theta")
             attrs = {"long_name": long_name, "units": UNITS.get(name, "theta")}
-            variables[label] = _split_config(plan, part).assign_attrs(attrs)
+            order = [d for d in _ORDER if d in left]
+            variables[label] = (order, part.transpose([left.index(d) for d in order]), attrs)
     return xr.Dataset(variables, coords, _attributes(plan))
 
 
-def _by_param(plan: Plan, name: str, values: np.ndarray, dims: tuple[str, ...]) -> Any:
+def _split_config(plan: Plan, values: np.ndarray, dims: tuple) -> tuple[np.ndarray, tuple]:
+    """Dimension `config` as (reg, lam)."""
+    at = dims.index("config")
+    shape = (*values.shape[:at], len(plan.reg), len(plan.lam), *values.shape[at + 1 :])
+    return values.reshape(shape), (*dims[:at], "reg", "lam", *dims[at + 1 :])
+
+
+def _by_param(plan: Plan, name: str, values: np.ndarray, dims: tuple) -> list[tuple]:
     """The variable without the dimension `param` for a scalar; else the parameters and the norm."""
-    array = xr.DataArray(values, dims=dims)
     if "param" not in dims:
-        return [(name, array)]
+        return [(name, values, dims)]
+    at = dims.index("param")
     if not plan.theta0.ndim:
-        return [(name, array.isel(param=0))]
-    parts = [(name, array.isel(param=slice(0, plan.params)))]
-    if array.sizes["param"] > plan.params:
-        parts.append((f"norm_{name}", array.isel(param=plan.params)))
+        return [(name, values.take(0, at), (*dims[:at], *dims[at + 1 :]))]
+    each, norm = np.split(values, [plan.params], at)
+    parts = [(name, each, dims)]
+    if norm.size:
+        parts.append((f"norm_{name}", norm.take(0, at), (*dims[:at], *dims[at + 1 :])))
     return parts
-
-
-def _split_config(plan: Plan, array: xr.DataArray) -> xr.DataArray:
-    """Dimension `config` as (reg, lam), and the dimensions in the order that is promised."""
-    at = array.dims.index("config")
-    shape = (*array.shape[:at], len(plan.reg), len(plan.lam), *array.shape[at + 1 :])
-    dims = (*array.dims[:at], "reg", "lam", *array.dims[at + 1 :])
-    split = xr.DataArray(array.values.reshape(shape), dims=dims)
-    return split.transpose(*(d for d in _ORDER if d in dims))
 
 
 def _attributes(plan: Plan) -> dict[str, Any]:
