@@ -76,8 +76,9 @@ def choose_how(
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     threads = cores or 1 if threads is None else integer("threads", threads, 1)
     if block is None:
-        levels = 5 if engine == "numpy" else 2
-        while levels > 0 and plan.params * GRANULE * 2**levels > 2048:
+        levels, busy = (5, 1) if engine == "numpy" else (3, threads)
+        most = min(2048 // plan.params, -(-len(plan.lanes) // busy) + GRANULE)
+        while levels > 0 and GRANULE * 2**levels > most:
             levels -= 1
     else:
         granules, rest = divmod(integer("block", block, GRANULE), GRANULE)

@@ -196,20 +196,19 @@ class CompiledCollector:
         head, lanes = first_lane % statistics.GRANULE, x.shape[-1]
         count = np.diff(np.clip(np.arange(0, head + lanes + 64, 64), head, head + lanes))
         mean, m2 = (np.empty((len(rows), len(count))) for _ in range(2))
-        kernel_summary.moments(rows, head, mean, m2)
+        counts = (self.plan.full, self.thresholds, self.histogram, self.below)
+        kernel_summary.summarise(rows, head, (mean, m2), (self.low, self.high), counts)
         node, number = statistics.block_node(
             statistics.Moments(count, mean, m2), first_lane // statistics.GRANULE, self.levels
         )
         self.nodes[number] = node
-        kernel_summary.extremes(rows, self.low, self.high)
-        if self.plan.full:
-            kernel_summary.counts(rows, self.thresholds, self.histogram, self.below)
 
     def _open(self, shape: tuple[int, ...]) -> None:
         self.shape, rows = shape, int(np.prod(shape))
         self.low, self.high = np.full(rows, np.inf), np.full(rows, -np.inf)
         bins = statistics.BINS if self.plan.full else 0
-        self.histogram = np.zeros((rows, bins), dtype=np.int32)
+        small = len(self.plan.lanes) < 2**16  # less memory is faster
+        self.histogram = np.zeros((rows, bins), dtype=np.uint16 if small else np.int32)
         self.below = np.zeros((rows, len(self.thresholds)), dtype=np.int64)
 
     def summary(self) -> statistics.Summary:
@@ -222,3 +221,15 @@ class CompiledCollector:
         return statistics.Summary(
             moments, numbers[0], *(a.reshape(*self.shape, *a.shape[1:]) for a in arrays)
         )
+
+    @staticmethod
+    def quantile(
+        counts: np.ndarray, low: np.ndarray, high: np.ndarray, *, sizes: bool = False
+    ) -> np.ndarray:
+        """The twin of `statistics.quantiles`."""
+        rows = counts.reshape(-1, counts.shape[-1])
+        wanted = statistics.wanted_lanes(int(rows[0].sum()))
+        value = np.full((len(rows), len(wanted)), np.nan)
+        edges = statistics.edges(sizes=sizes)
+        kernel_summary.quantiles(rows, low.ravel(), high.ravel(), *edges, wanted, value)
+        return value.reshape(*low.shape, len(wanted))

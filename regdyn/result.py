@@ -21,6 +21,11 @@ class Collector(Protocol):
         """All that was taken in: arrays (steps, configs, params, ...)."""
         ...
 
+    @property
+    def quantile(self) -> Callable[..., np.ndarray]:
+        """Does what `statistics.quantiles` does."""
+        ...
+
 
 class NumpyCollector:
     """The readable form of a collector; blocks come in order."""
@@ -39,6 +44,8 @@ class NumpyCollector:
         assert self.seen is not None
         return self.seen
 
+    quantile = staticmethod(statistics.quantiles)
+
 
 class Segment(NamedTuple):
     """What was seen in a segment of time: of all lanes, or of those of one worker."""
@@ -46,9 +53,9 @@ class Segment(NamedTuple):
     summary: statistics.Summary
     theta: np.ndarray | None  # (steps, configs, params, lanes), if lanes are kept
 
-    def reduce(self, *, full: bool) -> dict[str, np.ndarray]:
-        """The statistics that are kept."""
-        kept = statistics.reduce(self.summary, full=full)
+    def reduce(self, *, full: bool, quantile: Callable) -> dict[str, np.ndarray]:
+        """The statistics that are kept; see `statistics.reduce`."""
+        kept = statistics.reduce(self.summary, full=full, quantile=quantile)
         return kept if self.theta is None else kept | {"theta": self.theta}
 
 
@@ -84,7 +91,8 @@ class Result:
     def saw_passage(self, t: Any, config: Any, param: Any, level: Any, lane: Any) -> None:
         """These lanes (absolute numbers) are below their threshold at t for the first time."""
         with self.lock:
-            np.add.at(self.passages, (config, param, level, t), 1)
+            at = np.ravel_multi_index((config, param, level, t), self.passages.shape)
+            np.add.at(self.passages.reshape(-1), at, np.int32(1))  # several may pass at once
             if self.first is not None:
                 self.first[config, param, level, lane - self.plan.lanes.start] = t
 
@@ -112,7 +120,7 @@ class Result:
             theta = np.concatenate([self.theta[n] for n in sorted(self.theta)], axis=-1)
         segment = Segment(self.open.summary(), theta)
         if self.whole:
-            self.closed.append(segment.reduce(full=self.plan.full))
+            self._reduce(segment)
         else:
             self.segments.append(segment)
         self.open, self.theta = None, {}
@@ -146,17 +154,22 @@ class Result:
             moments = statistics.side_by_side(nodes)
             theta = np.concatenate(thetas, axis=-1) if self.plan.keep_lanes else None
             segment = Segment(total._replace(moments=moments, first=firsts[0]), theta)
-            self.closed.append(segment.reduce(full=self.plan.full))
+            self._reduce(segment)
+
+    def _reduce(self, segment: Segment) -> None:
+        """Keep the statistics of a segment."""
+        quantile = self.collector().quantile
+        self.closed.append(segment.reduce(full=self.plan.full, quantile=quantile))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Arrays (steps, configs, params, ...); passages (configs, params, thresholds, ...)."""
         out = {k: np.concatenate([part[k] for part in self.closed]) for k in self.closed[0]}
         out["nonfinite_step"] = np.where(np.isinf(self.nonfinite), np.nan, self.nonfinite)
         if self.plan.full:
-            passed = self.passages.cumsum(axis=-1, dtype=np.int64)[..., self.plan.record]
-            out["first_passage_count"] = np.diff(passed, axis=-1, prepend=0)
-            lanes = len(self.plan.lanes)
-            out["first_passage_median"] = statistics.passage_median(self.passages, lanes)
+            passed = self.passages.cumsum(axis=-1, dtype=np.int32)  # at most MAX_AT_ONCE
+            recorded = passed[..., self.plan.record].astype(np.int64)
+            out["first_passage_count"] = np.diff(recorded, axis=-1, prepend=0)
+            out["first_passage_median"] = statistics.passage_median(passed, len(self.plan.lanes))
         if self.first is not None:
             out["first_passage"] = self.first
         return out
@@ -185,7 +198,7 @@ class Part(NamedTuple):
 def _add(a: statistics.Summary, b: statistics.Summary) -> statistics.Summary:
     """Counts and extremes of both; the moments wait for all parts."""
     return a._replace(
-        histogram=a.histogram + b.histogram,
+        histogram=np.add(a.histogram, b.histogram, dtype=np.int32),
         low=np.minimum(a.low, b.low),
         high=np.maximum(a.high, b.high),
         below=a.below + b.below,

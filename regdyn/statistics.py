@@ -13,7 +13,7 @@ octave from 2^-40 to 2^8 for each sign, the bin read off the bits of the float, 
 is known to 1/32 of its size (3 %), and exactly where all lanes agree.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -85,10 +85,13 @@ def merge(a: Summary, b: Summary) -> Summary:
     )
 
 
-def reduce(seen: Summary, *, full: bool = True) -> dict[str, np.ndarray]:
+def reduce(
+    seen: Summary, *, full: bool = True, quantile: Callable[..., np.ndarray] | None = None
+) -> dict[str, np.ndarray]:
     """The statistics that are kept, from all lanes: arrays (...) or (..., quantiles).
 
-    Without `full`, those that need neither histogram nor counts.
+    Without `full`, those that need neither histogram nor counts. `quantile` computes what
+    `quantiles` does.
     """
     with np.errstate(all="ignore"):
         n, mean, m2 = root(seen.moments, seen.first)
@@ -105,8 +108,9 @@ def reduce(seen: Summary, *, full: bool = True) -> dict[str, np.ndarray]:
         "max": seen.high,
     }
     if full:
-        kept["quantile"] = quantiles(seen.histogram, seen.low, seen.high)
-        kept["abs_quantile"] = quantiles(fold(seen.histogram), smallest, largest)
+        quantile = quantile or quantiles
+        kept["quantile"] = quantile(seen.histogram, seen.low, seen.high)
+        kept["abs_quantile"] = quantile(seen.histogram, smallest, largest, sizes=True)
         kept["share_below"] = seen.below / n
     return kept
 
@@ -159,6 +163,8 @@ def _even(moments: Moments, first: int) -> Moments:
     """The nodes with an empty one before an odd first and after an odd last number."""
     before = first % 2
     after = (before + len(moments.count)) % 2
+    if not before and not after:
+        return moments
     pad = [(0, 0)] * (moments.mean.ndim - 1) + [(before, after)]
     return Moments(np.pad(moments.count, pad[-1:]), *(np.pad(a, pad) for a in moments[1:]))
 
@@ -196,21 +202,31 @@ def fold(counts: np.ndarray) -> np.ndarray:
 
 
 def quantiles(
-    counts: np.ndarray, low: np.ndarray, high: np.ndarray, q: tuple[float, ...] = QUANTILES
+    counts: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    q: tuple[float, ...] = QUANTILES,
+    *,
+    sizes: bool = False,
 ) -> np.ndarray:
-    """Quantiles from a histogram (signed or folded), kept within [low, high].
+    """Quantiles of x, or of its size, from the histogram of x; kept within [low, high].
 
     Parameters
     ----------
-    counts : ndarray, shape (..., bins)
+    counts : ndarray, shape (..., BINS)
     low, high : ndarray, shape (...)
-        Smallest and largest x: exact, and so the quantiles of equal lanes are.
+        Smallest and largest x or size: exact, and so the quantiles of equal lanes are.
+    q : tuple of float
+        Probabilities.
+    sizes : bool
+        Whether of abs(x).
 
     Returns
     -------
     ndarray, shape (..., len(q))
     """
-    left, right = _edges(signed=counts.shape[-1] == BINS)
+    left, right = edges(sizes=sizes)
+    counts = fold(counts) if sizes else counts
     rows = counts.reshape(-1, counts.shape[-1])
     n = int(rows[0].sum())
     step = n + 1  # row r is raised by r (n + 1): all rows make one sorted sequence
@@ -218,7 +234,7 @@ def quantiles(
     total = rows.cumsum(axis=1, dtype=np.int32 if small else np.int64)
     floor = step * np.arange(len(rows), dtype=total.dtype)[:, None]
     total += floor
-    wanted = np.array([max(p * n, 0.5) for p in q])
+    wanted = wanted_lanes(n, q)
     # the smallest integer that is not below, so that integers are compared with integers
     target = np.ceil(wanted).astype(total.dtype) + floor
     bin_ = np.searchsorted(total.ravel(), target) - np.arange(len(rows))[:, None] * rows.shape[1]
@@ -234,27 +250,33 @@ def quantiles(
     return np.clip(value, low, high).reshape(*counts.shape[:-1], len(q))
 
 
-def _edges(*, signed: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Lower and upper edge of every bin."""
+def wanted_lanes(n: int, q: tuple[float, ...] = QUANTILES) -> np.ndarray:
+    """So many of n lanes lie below each quantile."""
+    return np.array([max(p * n, 0.5) for p in q])
+
+
+def edges(*, sizes: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper edge of every bin of x, or of abs(x)."""
     k = np.arange(TOP)
     upper = np.ldexp(1.0 + (k % _PER_OCTAVE) / _PER_OCTAVE, _LOW + k // _PER_OCTAVE)
     left, right = np.append(0.0, upper), np.append(upper, upper[-1])
-    if not signed:
+    if sizes:
         return left, right
     left, right = np.append(-right[:0:-1], left), np.append(-left[:0:-1], right)
     left[TOP] = -right[TOP]
     return left, right
 
 
-def passage_median(counts: np.ndarray, lanes: int) -> np.ndarray:
-    """Median first-passage step from counts per step, shape (..., steps + 1).
+def passage_median(passed: np.ndarray, lanes: int) -> np.ndarray:
+    """Median first-passage step from how many have passed by each step, shape (..., steps + 1).
 
     NaN where fewer than half of the lanes pass. Of an even number of lanes the mean of the two
     middle ones, as usual; the lower one if the upper one never passes.
     """
-    total = counts.cumsum(axis=-1, dtype=np.int64)
-    lower = (total < (lanes + 1) // 2).sum(axis=-1)
-    upper = (total < lanes // 2 + 1).sum(axis=-1)
-    never = counts.shape[-1]
+    never = passed.shape[-1]
+    lower, upper = (
+        np.array([row.searchsorted(k) for row in passed.reshape(-1, never)])
+        for k in ((lanes + 1) // 2, lanes // 2 + 1)
+    )
     middle = np.where(upper < never, (lower + upper) / 2, lower.astype(float))
-    return np.where(lower < never, middle, np.nan)
+    return np.where(lower < never, middle, np.nan).reshape(passed.shape[:-1])

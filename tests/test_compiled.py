@@ -10,10 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import regdyn
 from regdyn import gradients as G
 from regdyn import rules
+from regdyn.plan import make_plan
+from regdyn.statistics import reduce
 
 LARGEST = np.finfo(float).max
 RULES = [*rules.RULES, rules.SGD(nesterov=True), rules.AMSGrad(flavour="optax")]
@@ -28,6 +32,11 @@ PROCESSES = {
     "tape": G.Tape(np.random.default_rng(0).standard_normal((43, 2 * 150))),
 }
 SMALL = dict(steps=43, lanes=range(20, 150), record=6, thresholds=(0.99, 0.9, 0.5), seed=2**40 + 7)
+
+PLAN = dict(
+    rule="sgd", reg="l2", lam=0.0, preset="paper", gradient="low", theta0=1.0, schedule=None,
+    keep_lanes=False, keep_passages=False, statistics="full",
+) | SMALL  # fmt: skip
 
 
 def digest(rule, reg, gradient, engine, **changes):
@@ -123,6 +132,53 @@ def test_what_is_no_executor_is_refused():
         pass
     with pytest.raises(RuntimeError, match=r"the workers failed: .* after shutdown"):
         regdyn.simulate("sgd", executor=pool, **SMALL)
+
+
+def test_counts_of_more_lanes_than_small_integers_hold():
+    """All lanes in one bin: 2^16 - 1 of them are counted in 16 bits, one more is not."""
+    arguments = dict(steps=4, theta0=1.5, thresholds=1.0, record=[0, 4])
+    with ThreadPoolExecutor(2) as pool:
+        for lanes, how in product((2**16 - 1, 2**16), ({}, {"executor": pool})):
+            found, expected = (
+                regdyn.simulate("sgd", lanes=lanes, engine=engine, **arguments, **more)
+                for engine, more in (("compiled", how), ("numpy", {}))
+            )
+            assert regdyn.digest(found) == regdyn.digest(expected)
+
+
+wide = st.floats() | st.floats(-1e-2, 1e-2) | st.sampled_from([0.0, -0.0, 2.0**-40, -256.0, 1e300])
+
+
+@given(rows=st.lists(st.lists(wide, min_size=130, max_size=130), min_size=1, max_size=4))
+def test_statistics_of_any_floats_are_those_of_numpy(rows):
+    """NaN, infinities, zeros of both signs, both end bins."""
+    from regdyn import kernel_block
+    from regdyn.result import NumpyCollector
+
+    x = np.array(rows).reshape(1, len(rows), 1, 130)
+    plan = make_plan(**PLAN)
+    with np.errstate(all="ignore"):
+        numpy, compiled = (
+            collected(collector(plan, 3), x)
+            for collector in (NumpyCollector, kernel_block.CompiledCollector)
+        )
+    for name, values in numpy.items():
+        assert np.array_equal(values, compiled[name], equal_nan=True), name
+
+
+def collected(collector, x, first_lane=30):
+    collector.add(x, first_lane)
+    return reduce(collector.summary(), quantile=collector.quantile)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=str)
+def test_coefficients_are_those_of_every_step(rule):
+    """Bit for bit, although they are computed for all steps at once."""
+    from regdyn import kernels
+
+    hp, scales = rules.resolve(rule), np.linspace(1, 0.1, 3000)
+    each = [rules.coef(hp, t, s) for t, s in enumerate(scales.tolist(), start=1)]
+    assert np.array_equal(kernels.coefficients(hp, scales), each)
 
 
 def test_moments_are_those_of_full_statistics():
