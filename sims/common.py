@@ -131,12 +131,12 @@ def config_of(data: "xr.Dataset") -> dict[str, Any]:
 
 
 def frame(rows: list[dict[str, Any]]) -> "DataFrame":
-    """Rows as a table; four significant digits, so that the file can be read and compared."""
+    """Rows as a table; five significant digits, so that the file can be read and compared."""
     import pandas as pd
 
     table = pd.DataFrame(rows)
     for name in table.select_dtypes("float"):
-        table[name] = [float(f"{x:.4g}") for x in table[name]]
+        table[name] = [float(f"{x:.5g}") for x in table[name]]
     return table
 
 
@@ -146,13 +146,13 @@ def shown(value: Any) -> str:
 
     if isinstance(value, str | bool):
         return str(value)
-    value = float(value)
+    value = float(f"{float(value):.5g}")  # as the file has it
     if np.isnan(value):
         return "-"
     if 1000 <= abs(value) < 1e9:
         return f"{value:,.0f}"
     short = float(f"{value:.3g}")
-    short = value if short == 1 else short  # 0.9999 is not 1
+    short = float(f"{value:.4g}") if short == 1 else short  # 0.9999 is not 1
     return f"{short:g}" if abs(short) >= 1e-3 and short != 1e-3 else strength_label(short)
 
 

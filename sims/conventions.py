@@ -81,7 +81,7 @@ def run(*, lanes: int | None = None, seed: int = 0, steps: int = STEPS) -> "xr.D
     shape = (len(RATES), len(MOMENTA), len(REGS))
     law = [_half_life(reg, STRENGTH, SGD(*at)) for at in scan for reg in REGS]
     variables: dict[str, Any] = {
-        name: (("lr", "momentum", "reg"), first[name].values.reshape(shape), first[name].attrs)
+        str(name): (("lr", "momentum", "reg"), first[name].values.reshape(shape), first[name].attrs)
         for name in first.data_vars
     }
     variables["law"] = (("lr", "momentum", "reg"), np.reshape(law, shape))

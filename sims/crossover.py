@@ -162,6 +162,6 @@ def answer(data: "xr.Dataset") -> str:
         f"from 3 and {at(0.1, 1e-2)} from 0.1. Equating (start - level) / lr with ln(start / "
         f"level) / lambda, as if Adam had no memory, gives it to within a factor of {low:.2f} to "
         f'{high:.2f}. For the paper: its sentence that L2 inside Adam decays faster "even for '
-        'smaller regularizer values" holds below these strengths, so for every strength up to '
-        f"{strength_label(1e-3)} from a start of 1, and not at {strength_label(1e-2)}."
+        'smaller regularizer values" holds below these strengths: from a start of 1 at every '
+        f"strength tried from {strength_label(STRENGTHS[0])} to 1e-3, and not at 1e-2."
     )

@@ -146,8 +146,8 @@ def draw(data: "xr.Dataset") -> "Figure":
             fig,
             f"Constant gradients of std σ, start 1, {config_of(data)['steps']:,} steps, "
             f"{data.attrs['lanes']} lanes. Grey: fewer than half get below 0.5. Dashed, above: "
-            "λθ₀ = σ; below: the noise floor's rms is 1e-3, to leading order. Where σ is large, noise "
-            "and not decay brings SGD below 0.5.",
+            "λθ₀ = σ; below: the noise floor's rms is 1e-3, to leading order. Where σ is large, "
+            "noise and not decay brings SGD below 0.5.",
         )
     return fig
 
@@ -185,5 +185,5 @@ def answer(data: "xr.Dataset") -> str:
         f"{shown(settled.sel(sigma=1e-8))} at 1e-8, the size of eps). For the paper: Adam + l2 "
         "brings a scale down faster where gradients are small, as it says; but it keeps it below "
         "the threshold in a smaller part of the plane than SGD does, and Adam + wd, at the "
-        "strengths that the paper trains with, only if the gradient is far below eps."
+        "strengths that the paper trains with, up to 1e-2, at none of these gradient sizes."
     )
