@@ -1,6 +1,5 @@
 """The command line: ``python -m regdyn.sim --opt adam --reg l2``."""
 
-import ast
 import json
 import os
 import sys
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
+
+from regdyn.cli import exit_code, hyper, process
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -70,24 +71,15 @@ class Settings:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code (2 for bad input)."""
-    try:
-        settings = tyro.cli(Settings, prog="python -m regdyn.sim", args=argv)
-        if settings.explain and settings.from_ is None:
-            print(_explanation(settings))
-            return 0
-        return _simulate(settings)
-    except BrokenPipeError:  # whoever read the output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return exit_code(lambda: _run(argv), "interrupted: nothing was written.")
+
+
+def _run(argv: list[str] | None) -> int:
+    settings = tyro.cli(Settings, prog="python -m regdyn.sim", args=argv)
+    if settings.explain and settings.from_ is None:
+        print(_explanation(settings))
         return 0
-    except (ValueError, OSError, RuntimeError) as error:
-        print(f"error: {_sentence(error)}", file=sys.stderr)
-        return 2
-    except MemoryError as error:
-        print(f"error: this needs more memory than there is ({error}).", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted: nothing was written.", file=sys.stderr)
-        return 130
+    return _simulate(settings)
 
 
 def _simulate(settings: Settings) -> int:
@@ -136,20 +128,13 @@ def _simulate(settings: Settings) -> int:
 
 def _arguments(settings: Settings) -> dict[str, Any]:
     """Keyword arguments of `simulate`."""
-    from regdyn import gradients, plan, regularizers, rules
-    from regdyn.checks import choose
+    from regdyn import plan, regularizers, rules
 
-    names = _all(settings.opt, tuple(rules.RULES))
-    if not settings.gradient:
-        raise ValueError("--gradient is empty: give a process, such as low.")
-    kind, *changes = settings.gradient
-    choose("gradient process", kind, [name for name in gradients.GRADIENTS if name != "tape"])
-    process = gradients.resolve(kind)
     return {
-        "rule": [_changed(rules.resolve(n, settings.preset), settings, names) for n in names],
+        "rule": hyper(_all(settings.opt, tuple(rules.RULES)), settings.preset, settings.hyper),
         "reg": list(_all(settings.reg, regularizers.REGULARIZERS)),
         "lam": list(settings.lam),
-        "gradient": _replace(process, _pairs("--gradient", changes), f"gradient {kind}"),
+        "gradient": process(settings.gradient),
         "steps": settings.steps,
         "lanes": settings.lanes,
         "theta0": settings.theta0,
@@ -169,43 +154,6 @@ def _all(given: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]:
     if "all" in given and len(given) > 1:
         raise ValueError(f"all stands for every name, alone, not {' '.join(given)}.")
     return names if given == ("all",) else given
-
-
-def _changed(hp: Any, settings: Settings, names: tuple[str, ...]) -> Any:
-    """Hyper-parameters with `--hyper` applied where the rule has the field."""
-    from regdyn import rules
-    from regdyn.checks import choose
-
-    pairs = _pairs("--hyper", settings.hyper)
-    known = {f for name in names for f in rules.RULES[name].hyper._fields}
-    for field in pairs:
-        choose(f"hyper-parameter of {', '.join(names)}", field, sorted(known))
-    return hp._replace(**{k: v for k, v in pairs.items() if k in hp._fields})
-
-
-def _replace(process: Any, pairs: dict[str, Any], what: str) -> Any:
-    """A NamedTuple with some fields replaced; ValueError for a field it does not have."""
-    from regdyn.checks import choose
-
-    for field in pairs:
-        choose(f"field of {what}", field, process._fields)
-    return process._replace(**pairs)
-
-
-def _pairs(flag: str, given: Any) -> dict[str, Any]:
-    """`key=value` words as a dictionary; numbers, True and False are read as such."""
-    pairs = {}
-    for word in given:
-        key, equals, value = word.partition("=")
-        if not (key and equals and value):
-            raise ValueError(f"{flag} takes words such as lr=1e-2, not {word!r}.")
-        if key in pairs:
-            raise ValueError(f"{flag} gives {key} twice.")
-        try:
-            pairs[key] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            pairs[key] = value
-    return pairs
 
 
 def _stored(settings: Settings) -> "xr.Dataset":
@@ -308,13 +256,6 @@ def _explanation(settings: Settings) -> str:
     }  # fmt: skip
     pages = [explain(*at, **rest) for at in product(arguments["rule"], regs, lams)]
     return "\n\n\n".join(pages)
-
-
-def _sentence(error: Exception) -> str:
-    """An error for a person: OSErrors say which file and why."""
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"cannot write or read {str(error.filename)!r}: {error.strerror}."
-    return str(error)
 
 
 if __name__ == "__main__":
