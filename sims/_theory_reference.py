@@ -3,8 +3,10 @@ r"""Monte Carlo reference: what is measured of a cell, with its standard error.
 Times are not Gaussian and may be censored, so an uncertainty is given as an interval of 3 standard
 errors, (low, value, high):
 
-* time at which the mean of theta over lanes first falls below a level b: of the mean itself, and of
-  the mean -+ 3 std / sqrt(n). Linear between recorded steps;
+* time at which the mean of theta over lanes first falls below a level b, linear between recorded
+  steps. The interval holds the times at which the mean may be b: from the first one at which it is
+  less than 3 standard errors std / sqrt(n) above, to the last one at which it is less than 3 below.
+  (What is after the mean has been 6 below does not count: a mean may swing.)
 * median first passage of |theta|: the order statistics of rank n/2 -+ 3 sqrt(n)/2. Exact: tested at
   every step.
 
@@ -145,8 +147,9 @@ def measurements(ds: "xr.Dataset") -> dict[str, float]:
     error = Z * std / np.sqrt(n)
     out: dict[str, float] = {}
     for name, level in LEVELS.items():
-        for suffix, shift in (("", 0.0), ("_low", -error), ("_high", error)):
-            out[name + suffix] = crossing(step, mean + shift, level)
+        out[name] = crossing(step, mean, level)
+        out[f"{name}_low"] = crossing(step, mean - error, level)
+        out[f"{name}_high"] = last_crossing(step, mean + error, level, mean + 2 * error < level)
     for name, level in PASSAGES.items():
         out |= passage(name, ds["first_passage"].sel(threshold=level).values)
     late = ds["late"].values
@@ -168,6 +171,14 @@ def crossing(step: np.ndarray, y: np.ndarray, level: float) -> float:
         return float(step[0])
     part = (y[k - 1] - level) / (y[k - 1] - y[k])
     return float(step[k - 1] + part * (step[k] - step[k - 1]))
+
+
+def last_crossing(step: np.ndarray, y: np.ndarray, level: float, over: np.ndarray) -> float:
+    """Last time at which y falls below the level before `over` is true; inf if it has not."""
+    end = int(over.argmax()) + 1 if over.any() else len(y)
+    above = np.flatnonzero(y[:end] >= level)
+    start = int(above[-1]) if len(above) else 0
+    return crossing(step[start:end], y[start:end], level)
 
 
 def passage(name: str, first: np.ndarray) -> dict[str, float]:

@@ -8,7 +8,9 @@ from regdyn import gradients, rules, simulate
 from regdyn.report import late_rms
 from sims import _theory_compare as compare
 from sims import _theory_design as design
+from sims import _theory_page as page
 from sims import _theory_reference as reference
+from sims import theory_check
 from sims.theory_check import sets
 
 STEPS, LANES = 3000, 512
@@ -88,6 +90,20 @@ def test_no_set_of_sgd_grows_without_bound():
 )
 def test_crossing_is_linear_between_recorded_steps(y, time):
     assert reference.crossing(np.array([0, 10, 20]), np.array(y), 0.5) == pytest.approx(time)
+
+
+def test_the_interval_of_a_time_ends_where_the_mean_is_certainly_below():
+    """A noisy mean falls below 0.5 - 3 s.e. by chance at first, a swinging one rises again."""
+    step, error = np.arange(6), 0.3
+    noisy = np.array([1, 0.19, 0.9, 0.4, 0.1, 0.0])
+    over = noisy + 2 * error < 0.5
+    assert reference.crossing(step, noisy + error, 0.5) < 1
+    assert reference.last_crossing(step, noisy + error, 0.5, over) == pytest.approx(3 + 2 / 3)
+    swinging = np.array([1, -0.9, 0.8, -0.7, 0.6, -0.5])
+    over = swinging + 2 * error < 0.5
+    assert reference.last_crossing(step, swinging + error, 0.5, over) < 1
+    never = np.ones(6)
+    assert reference.last_crossing(step, never, 0.5, never < 0) == np.inf
 
 
 def test_the_interval_of_a_median_holds_it_as_often_as_three_standard_errors():
@@ -214,3 +230,29 @@ def test_a_theory_that_is_three_percent_late_fails(measured):
 def test_every_part_has_its_set_of_cells():
     sizes = {name: len(cells) for name, (cells, _) in sets().items()}
     assert sizes == {"matrix": 210, "dev": 84, "test": 84}
+
+
+def test_the_closure_passes_and_the_naive_mean_field_does_not(measured):
+    """Negative control: without fluctuations there is no floor, and passages are too early."""
+    out = compare.compare(measured, CELLS, steps=STEPS)
+    assert out["theory_within"].all()
+    strong = out[out["lam"] == 1e-2]
+    assert not strong["naive_p1e-3_within"].any() and not strong["naive_late_within"].any()
+
+
+# The study ---------------------------------------------------------------------------------------
+
+
+def test_the_study_from_beginning_to_end(monkeypatch):
+    monkeypatch.setattr(theory_check, "sets", lambda: {"matrix": (CELLS, 0), "test": (CELLS, 50)})
+    data = theory_check.run(lanes=64, steps=500, seed=1)
+    table = theory_check.table(data)
+    assert len(table) == data.sizes["cell"] == 2 * len(CELLS)
+    assert table["score"].is_monotonic_decreasing
+    assert "Of 8 random settings" in theory_check.answer(data)
+    assert "500 steps" in theory_check.answer(data)
+    assert len(theory_check.draw(data).axes) == 4
+    cells = data.to_dataframe().reset_index(drop=True)
+    assert set(cells["seed"]) == {1, 51}
+    text = page.body(cells)
+    assert text.count("| matrix | sgd |") == text.count("| test | adam |") == 4
