@@ -253,6 +253,17 @@ def test_the_dense_control_decays_as_weight_decay_does(small):
     assert float(rare.sel(reg="l2")) < 0.3 < 0.7 < float(rare.sel(reg="wd"))
 
 
+def test_rarity_does_not_change_the_size_of_the_gradients(small):
+    """With a memory much longer than the gap, rare gradients are as good as dense ones.
+
+    Were their rms a tenth at p = 0.01, l2 would be ten times as fast: exp(-3) and not exp(-0.3).
+    """
+    rms = small("memory")["rare_rms"].sel(beta2=0.9999)
+    for p in (0.1, 0.01):
+        one = rms.sel(p=p)
+        assert float(one.sel(reg="l2")) == pytest.approx(float(one.sel(reg="wd")), rel=0.1)
+
+
 def test_a_longer_memory_delays_l2_and_not_weight_decay(small):
     data = small("memory")
     half = data["burst_time"].sel(level=0.5, lam=1e-3)
