@@ -55,6 +55,7 @@ def small(monkeypatch):
     monkeypatch.setattr(crossover, "STEPS", 6_000)
     monkeypatch.setattr(crossover, "DRAWS", 20)
     monkeypatch.setattr(intermittency, "STRENGTH", 1e-2)  # to be in balance after 2,000 steps
+    monkeypatch.setattr(intermittency, "_law", lambda *_: math.nan)  # ten seconds
 
     def make(name):
         if name not in MADE:
@@ -342,6 +343,18 @@ def test_sgd_settles_where_pull_and_l2_balance_and_adam_below(small):
     adam = committed("intermittency").query("way == 'adam l2' and f * batch < 0.01")
     assert len(adam) == 7
     assert (adam["pull_mean"] < adam["balance"] - 4 * adam["pull_error"]).all()
+
+
+def test_the_closed_form_of_a_pull_holds_where_it_says_so():
+    """In the committed run, within 2 % and 4 standard errors; and computed again for one cell."""
+    table = committed("intermittency")
+    off = (table["pull_mean"] - table["law"]).abs()
+    held = table["law"].notna()
+    assert (off <= 4 * table["pull_error"] + 0.02 * table["law"])[held].all()
+    assert held[table["way"] != "adam l2"].all() and (held & (table["way"] == "adam l2")).any()
+    one = table.query("way == 'adam wd' and f == 1e-3 and batch == 40").iloc[0]
+    assert intermittency._law("adam wd", 1e-3, 40) == pytest.approx(one["law"], rel=1e-4)
+    assert math.isnan(intermittency._law("adam l2", 1e-4, 20))
 
 
 def test_the_two_budgets_are_one_at_batch_40(small):
