@@ -29,6 +29,7 @@ STYLE: Any = {
     "lines.linewidth": 1.6,
 }
 COLLAPSED = 1e-3  # the paper's threshold on |gamma|
+PREDICTED = "#d55e00"  # vermilion: told from cividis by all kinds of colour vision
 HUGE = 1e30  # theta above it is not drawn
 FLOOR = 1e-5  # lower end of logarithmic axes
 
@@ -62,6 +63,45 @@ def band(ax: "Axes", ds: "xr.Dataset", variable: str, colour: Any, label: str | 
     ax.fill_between(steps, low, high, color=colour, alpha=0.25, linewidth=0)
 
 
+def predicted(ax: "Axes", ds: "xr.Dataset", variable: str, label: str | None) -> None:
+    """The same of a prediction, theta taken as Gaussian: dashed median, dotted deciles."""
+    late = ds.where(ds["step"] > 0, drop=True)
+    steps, mean, std = (late[name].values for name in ("step", "mean", "std"))
+    if len(steps) == 0:
+        return
+    find = _folded_quantile if variable == "abs_quantile" else _gaussian_quantile
+    for p, line, width in ((0.1, ":", 0.9), (0.5, "--", 1.2), (0.9, ":", 0.9)):
+        name = label if p == 0.5 else None
+        ax.plot(
+            steps,
+            _drawable(find(mean, std, p)),
+            linestyle=line,
+            linewidth=width,
+            color=PREDICTED,
+            label=name,
+        )
+
+
+def _gaussian_quantile(mean: np.ndarray, std: np.ndarray, p: float) -> np.ndarray:
+    """The p-quantile of N(mean, std^2)."""
+    from statistics import NormalDist
+
+    return mean + std * NormalDist().inv_cdf(p)
+
+
+def _folded_quantile(mean: np.ndarray, std: np.ndarray, p: float) -> np.ndarray:
+    """The p-quantile of abs(N(mean, std^2)), by bisection: it lies within 4 std of abs(mean)."""
+    from scipy.special import ndtr
+
+    low, high = np.maximum(np.abs(mean) - 4 * std, 0.0), np.abs(mean) + 4 * std
+    for _ in range(40):
+        middle = 0.5 * (low + high)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            below = ndtr((middle - mean) / std) - ndtr((-middle - mean) / std) < p
+        low, high = np.where(below, middle, low), np.where(below, high, middle)
+    return 0.5 * (low + high)
+
+
 def _drawable(values: Any) -> np.ndarray:
     """NaN instead of what no axis can hold."""
     return np.where(np.abs(values) < HUGE, values, np.nan)
@@ -85,18 +125,20 @@ def log_axes(ax: "Axes", ds: "xr.Dataset") -> None:
     ax.set_ylim(FLOOR, max(2 * top, 10 * FLOOR))
 
 
-def draw(ds: "xr.Dataset") -> Figure:
-    """Picture of a result of `regdyn.simulate`.
+def draw(ds: "xr.Dataset", theory: "xr.Dataset | None" = None) -> Figure:
+    """Picture of a result of `regdyn.simulate`, and of `regdyn.theory.predict` over it.
 
     A row for each rule and regulariser: |theta| on logarithmic axes, theta on linear ones. Median
     over lanes and 10 to 90 % band, a colour per strength; the first entry of a vector parameter.
+    The prediction's median is dashed, its 10 and 90 % are dotted.
     """
     if "quantile" not in ds:
         raise ValueError("a picture needs quantiles: simulate with statistics='full'.")
     if "param" in ds.dims:
-        ds = ds.isel(param=0)
+        ds, theory = ds.isel(param=0), None if theory is None else theory.isel(param=0)
     pairs = [(str(rule), str(reg)) for rule in ds["rule"].values for reg in ds["reg"].values]
     colours = strength_colours(ds["lam"].values)
+    last = list(colours)[-1]
     with rc_context(STYLE):
         fig = Figure(figsize=(7.5, 0.6 + 2.6 * len(pairs)))
         axes = fig.subplots(len(pairs), 2, squeeze=False)
@@ -105,6 +147,10 @@ def draw(ds: "xr.Dataset") -> Figure:
                 one = ds.sel(rule=rule, reg=reg, lam=lam)
                 band(log, one, "abs_quantile", colour, strength_label(lam))
                 band(linear, one, "quantile", colour, None)
+                if theory is not None:
+                    one = theory.sel(rule=rule, reg=reg, lam=lam)
+                    predicted(log, one, "abs_quantile", "theory" if lam == last else None)
+                    predicted(linear, one, "quantile", None)
             log_axes(log, ds)
             mark_collapse(log)
             log.set(title=f"{rule}, {reg}", ylabel="|θ|")
@@ -118,7 +164,8 @@ def draw(ds: "xr.Dataset") -> Figure:
             loc="outside right upper",
         )  # fmt: skip
         fig.suptitle(
-            f"Median and 10–90 % of {ds.attrs['lanes']} lanes; dotted: |θ| = 1e-3",
+            f"Median and 10–90 % of {ds.attrs['lanes']} lanes; dotted: |θ| = 1e-3"
+            + ("" if theory is None else "; red: as predicted"),
             fontsize=9, x=0.01, ha="left",
         )  # fmt: skip
     return fig

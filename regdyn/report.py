@@ -41,6 +41,23 @@ def rows(ds: "xr.Dataset") -> list[dict[str, Any]]:
     return table
 
 
+def compared(ds: "xr.Dataset", theory: "xr.Dataset") -> list[dict[str, Any]]:
+    """One row per setting: the prediction's numbers, and its errors relative to the simulation's.
+
+    An error is None where the simulation has no number other than 0, or the prediction none.
+    """
+    table = []
+    for measured, predicted in zip(rows(ds), rows(theory), strict=True):
+        errors = {
+            name: _number(predicted[name] / measured[name] - 1)
+            if measured[name] and predicted[name] is not None
+            else None
+            for name in (*TIMES, "rms")
+        }
+        table.append({**predicted, "error": errors})
+    return table
+
+
 def _number(value: Any) -> float | None:
     """A JSON number: None if it is not finite, whole numbers without a point."""
     value = float(value)
@@ -68,7 +85,49 @@ def table(rows_: list[dict[str, Any]]) -> "Table":
     for row in rows_:
         cells = [row["rule"], row["reg"], f"{row['lam']:g}"]
         cells += [str(row["param"])] if vector else []
-        cells += ["-" if row[name] is None else f"{row[name]:,.0f}" for name in TIMES]
-        cells += ["-" if row["rms"] is None else f"{row['rms']:.3g}"]
-        shown.add_row(*cells)
+        shown.add_row(*cells, *(_cell(row[name], name) for name in (*TIMES, "rms")))
     return shown
+
+
+def compared_table(rows_: list[dict[str, Any]], theory: list[dict[str, Any]]) -> "Table":
+    """Simulation and prediction side by side for a terminal: a row per setting and quantity."""
+    from rich import box
+    from rich.table import Table
+
+    title = "first step with |theta| below, median; and late rms"
+    shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    vector = "param" in rows_[0]
+    for name in ("rule", "reg"):
+        shown.add_column(name)
+    for name in (
+        "lambda",
+        *(["param"] if vector else []),
+        "level",
+        "simulated",
+        "predicted",
+        "error",
+    ):
+        shown.add_column(name, justify="right", no_wrap=True)
+    for measured, predicted in zip(rows_, theory, strict=True):
+        setting = [measured["rule"], measured["reg"], f"{measured['lam']:g}"]
+        setting += [str(measured["param"])] if vector else []
+        for name in (*TIMES, "rms"):
+            error = predicted["error"][name]
+            label = f"{TIMES[name]:g}" if name in TIMES else "late rms"
+            cells = [_cell(row[name], name) for row in (measured, predicted)]
+            shown.add_row(*setting, label, *cells, "-" if error is None else _percent(error))
+            setting = [""] * len(setting)
+        shown.add_section()
+    return shown
+
+
+def _cell(value: float | None, name: str) -> str:
+    """A time or a size as the tables print it."""
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if name in TIMES else f"{value:.3g}"
+
+
+def _percent(error: float) -> str:
+    """A signed error in percent; what rounds to 0 has no sign."""
+    return f"{error:+.1%}" if abs(error) >= 5e-4 else "0.0%"

@@ -15,6 +15,7 @@ import tyro
 from regdyn.cli import exit_code, hyper, process
 
 if TYPE_CHECKING:
+    import numpy as np
     import xarray as xr
 
 STRENGTHS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
@@ -59,6 +60,8 @@ class Settings:
     """Threads [default: all cores]."""
     cluster: str | None = None
     """Run on the Dask scheduler at this address, such as tcp://host:8786."""
+    theory: bool = False
+    """Predict the same by regdyn.theory: in the table with its error, in the picture dashed."""
     plot: bool = True
     """Draw the picture."""
     json: bool = False
@@ -97,6 +100,7 @@ def _simulate(settings: Settings) -> int:
         for sentence in plan.unstable():
             print(f"warning: unstable: {sentence}", file=sys.stderr)
         how = choose_how(plan, engine=settings.engine, threads=settings.threads)
+        theory = _predicted(arguments, plan.record) if settings.theory else None
         with store.folder(_out(settings)) as out:
             if how.engine == "compiled" and settings.cluster is None and cold():
                 print("compiling the engine: once, some ten seconds", file=sys.stderr)
@@ -106,13 +110,13 @@ def _simulate(settings: Settings) -> int:
                     executor=executor,
                 )  # fmt: skip
             try:
-                _write(ds, out, plot=settings.plot)
+                _write(ds, theory, out, plot=settings.plot)
             except (OSError, RuntimeError) as error:
                 raise ValueError(f"cannot write to {str(out)!r} ({error}): full?") from error
     for warning in caught:
         if not str(warning.message).startswith("unstable"):  # said before the run
             print(f"warning: {warning.message}", file=sys.stderr)
-    _print(ds, out, settings)
+    _print(ds, theory, out, settings)
     if stored is None:
         return 0
     same = ds.drop_attrs().identical(stored.drop_attrs())
@@ -124,6 +128,14 @@ def _simulate(settings: Settings) -> int:
         file=sys.stderr,
     )
     return 0 if same else 1
+
+
+def _predicted(arguments: dict[str, Any], record: "np.ndarray") -> "xr.Dataset":
+    """The prediction of the same setting, at the steps that the simulation records."""
+    from regdyn.theory import predict
+
+    same = ("rule", "reg", "lam", "gradient", "steps", "schedule", "theta0", "thresholds")
+    return predict(**{name: arguments[name] for name in same}, record=record)
 
 
 def _arguments(settings: Settings) -> dict[str, Any]:
@@ -160,12 +172,12 @@ def _stored(settings: Settings) -> "xr.Dataset":
     """The result to rerun; ValueError if other settings are given too."""
     from regdyn import store
 
-    allowed = {"from_", "out", "plot", "json", "engine", "threads", "cluster"}
+    allowed = {"from_", "out", "theory", "plot", "json", "engine", "threads", "cluster"}
     for field in fields(settings):
         if field.name not in allowed and getattr(settings, field.name) != field.default:
             raise ValueError(
                 f"--{field.name} cannot change a stored result: --from takes only --out, "
-                "--no-plot, --json, --engine, --threads and --cluster."
+                "--theory, --no-plot, --json, --engine, --threads and --cluster."
             )
     assert settings.from_ is not None
     if _out(settings).resolve() == settings.from_.resolve().parent:
@@ -197,7 +209,7 @@ def _out(settings: Settings) -> Path:
     return Path("results") / "-".join((*settings.opt, *settings.reg))
 
 
-def _write(ds: "xr.Dataset", out: Path, *, plot: bool) -> None:
+def _write(ds: "xr.Dataset", theory: "xr.Dataset | None", out: Path, *, plot: bool) -> None:
     """result.nc, summary.json and figure.png: all of them whole, or none."""
     from regdyn import store
 
@@ -207,36 +219,46 @@ def _write(ds: "xr.Dataset", out: Path, *, plot: bool) -> None:
             for name in ("result.nc", "summary.json")
         )
         ds.to_netcdf(result, engine="netcdf4")
-        Path(summary).write_text(_summary(ds) + "\n", encoding="utf-8")
+        Path(summary).write_text(_summary(ds, theory) + "\n", encoding="utf-8")
         if not plot:
             (out / "figure.png").unlink(missing_ok=True)  # it would be of another result
         if plot:
             from regdyn.plotting import draw
 
-            draw(ds).savefig(files.enter_context(store.temporary(out / "figure.png")))
+            draw(ds, theory).savefig(files.enter_context(store.temporary(out / "figure.png")))
 
 
-def _summary(ds: "xr.Dataset") -> str:
+def _summary(ds: "xr.Dataset", theory: "xr.Dataset | None") -> str:
     from regdyn import report, store
 
-    content = {"rows": report.rows(ds), "config": json.loads(ds.attrs["config"])}
+    content: dict[str, Any] = {"rows": report.rows(ds)}
+    if theory is not None:
+        content["theory"] = report.compared(ds, theory)
+    content["config"] = json.loads(ds.attrs["config"])
     return json.dumps({**content, "provenance": store.provenance()}, indent=1, allow_nan=False)
 
 
-def _print(ds: "xr.Dataset", out: Path, settings: Settings) -> None:
+def _print(ds: "xr.Dataset", theory: "xr.Dataset | None", out: Path, settings: Settings) -> None:
     """The table, and where things are; or the JSON and nothing else."""
     if settings.json:
-        print(_summary(ds))
+        print(_summary(ds, theory))
         return
     from rich.console import Console
 
     from regdyn import report
 
-    Console(width=120).print(report.table(report.rows(ds)))  # whole, however narrow the window
+    table = (
+        report.table(report.rows(ds))
+        if theory is None
+        else report.compared_table(report.rows(ds), report.compared(ds, theory))
+    )
+    Console(width=120).print(table)  # whole, however narrow the window
     print(
         f"median: over {ds.attrs['lanes']} lanes, '-' if fewer than half get there;\n"
         "late rms: of theta, over lanes and the last tenth of the run"
     )
+    if theory is not None:
+        print("predicted: for infinitely many lanes, by the moment closure of regdyn.theory")
     written = ["result.nc", "summary.json", *(["figure.png"] if settings.plot else [])]
     print(f"written to {out}{os.sep}: {', '.join(written)}")
 

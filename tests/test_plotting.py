@@ -12,9 +12,11 @@ import pytest
 from matplotlib.axis import Tick
 from matplotlib.colors import to_rgb
 from matplotlib.text import Text
+from scipy.special import ndtr
 
 from regdyn import plotting, simulate
 from regdyn.gradients import Tape
+from regdyn.theory import predict
 
 LAMS = [1e-2, 1e-3, 1e-4]
 PAIRS = list(product(["adam", "sgd"], ["l2", "wd"]))
@@ -92,6 +94,43 @@ def test_the_legend_names_each_strength_once_in_the_colour_of_its_lines(fig):
         assert [to_rgb(band.get_facecolor()[0]) for band in ax.collections] == [
             to_rgb(colour) for colour in colours
         ]
+
+
+# Theory over it ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def overlaid(ds):
+    theory = predict(["adam", "sgd"], reg=["l2", "wd"], lam=LAMS, steps=300)
+    return theory, plotting.draw(ds, theory)
+
+
+@pytest.mark.parametrize("column", [0, 1])
+def test_predictions_are_dashed_medians_and_dotted_deciles(column, ds, overlaid):
+    """Quantiles are put back into the distribution function of a Gaussian theta."""
+    theory, fig = overlaid
+    for (rule, reg), ax in zip(PAIRS, fig.axes[column::2], strict=True):
+        drawn = [line for line in curves(ax) if line.get_color() == plotting.PREDICTED]
+        assert len(drawn) == 3 * len(LAMS) and len(curves(ax)) == 4 * len(LAMS)
+        for i, lam in enumerate(LAMS):
+            one = theory.sel(rule=rule, reg=reg, lam=lam).sel(step=slice(1, None))
+            mean, std = one["mean"].values, one["std"].values
+            for p, line in zip((0.1, 0.5, 0.9), drawn[3 * i : 3 * i + 3], strict=True):
+                assert line.get_linestyle() == ("--" if p == 0.5 else ":")
+                x = line.get_ydata()
+                below = ndtr((x - mean) / std)
+                if column == 0:
+                    below -= ndtr((-x - mean) / std)
+                np.testing.assert_allclose(below, p, atol=1e-4)  # the ends of the bisection
+    assert fig.legends[0].get_texts()[-1].get_text() == "theory"
+    assert fig.get_suptitle().endswith("red: as predicted")
+
+
+def test_without_noise_the_predicted_quantiles_are_the_mean():
+    mean = np.array([1.0, -0.5, 0.0])
+    for p in (0.1, 0.5, 0.9):
+        assert plotting._folded_quantile(mean, np.zeros(3), p).tolist() == [1.0, 0.5, 0.0]
+        assert plotting._gaussian_quantile(mean, np.zeros(3), p).tolist() == mean.tolist()
 
 
 def test_colours_can_be_told_apart_in_grey():

@@ -83,6 +83,35 @@ def test_an_rms_that_left_the_finite_numbers_is_null(bad, last):
     assert [row["rms"] for row in report.rows(ds)] == [None, 1]
 
 
+# Beside a prediction -----------------------------------------------------------------------------
+
+PREDICTED = dataset([[1, 2, 33, 80], [math.nan] * 4], [late(3, 4.4), late(0.5, 0.5)])
+
+
+def test_a_prediction_is_compared_number_by_number():
+    """Relative errors; none where the simulation has 0 or nothing, or the prediction nothing."""
+    first, second = report.compared(TWO, PREDICTED)
+    assert {k: v for k, v in first.items() if k != "error"} == report.rows(PREDICTED)[0]
+    rms = pytest.approx(math.sqrt((9 + 4.4**2) / 25) - 1)
+    assert first["error"] == {
+        "t50": 0, "t10": pytest.approx(-0.2), "t1e-2": pytest.approx(0.1), "t1e-3": None,
+        "rms": rms,
+    }  # fmt: skip
+    assert second["rms"] == 0.5 and set(second["error"].values()) == {None}
+    assert report.compared(PREDICTED, TWO)[0]["error"]["t1e-3"] is None
+
+
+def test_the_printed_comparison():
+    out = io.StringIO()
+    rows = report.rows(TWO), report.compared(TWO, PREDICTED)
+    Console(file=out, width=80).print(report.compared_table(*rows))
+    lines = [line.split() for line in out.getvalue().splitlines()]
+    assert ["rule", "reg", "lambda", "level", "simulated", "predicted", "error"] in lines
+    assert ["adam", "l2", "0.1", "0.5", "1", "1", "0.0%"] in lines
+    assert ["0.1", "2", "2", "-20.0%"] in lines and ["0.01", "30", "33", "+10.0%"] in lines
+    assert ["0.001", "-", "80", "-"] in lines and ["late", "rms", "3.54", "3.77", "+6.5%"] in lines
+
+
 def shown(ds, width):
     """Lines of the printed table."""
     out = io.StringIO()

@@ -11,7 +11,8 @@ import pytest
 import xarray as xr
 
 import regdyn
-from regdyn import sim, store
+import regdyn.theory
+from regdyn import report, sim, store
 from regdyn.gradients import Gaussian, Intermittent, Well
 from regdyn.regularizers import StepDecay
 from regdyn.rules import RULES, SGD, Adam, AMSGrad
@@ -117,6 +118,76 @@ def test_the_folder_is_named_after_rules_and_regularisers(tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     assert command(*SMALL, "--no-plot", "--opt", "adam", "sgd", "--reg", "wd") == 0
     assert (tmp_path / "results" / "adam-sgd-wd" / "result.nc").is_file()
+
+
+# Beside a prediction -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words", ["--opt all --reg l2 wd --lam 1e-2", "--gradient well --schedule paper --theta0 -0.5"]
+)
+def test_theory_is_predict_with_its_errors(words, tmp_path, capsys, monkeypatch):
+    """The result is that of a run without --theory; the summary also has predict's rows."""
+    seen = {}
+    real = regdyn.theory.predict
+    monkeypatch.setattr(
+        "regdyn.theory.predict", lambda **asked: seen.update(asked) or real(**asked)
+    )
+    for flag in ("--no-theory", "--theory"):
+        out = tmp_path / flag
+        assert command(*SMALL, *words.split(), flag, "--json", "--no-plot", "--out", out) == 0
+    plain, both = (
+        strict(line) for line in capsys.readouterr().out.replace("}\n{", "}\0{").split("\0")
+    )
+    assert strict((tmp_path / "--theory" / "summary.json").read_text()) == both
+    ds, same = (store.load(tmp_path / flag / "result.nc") for flag in ("--no-theory", "--theory"))
+    assert ds.drop_attrs().identical(same.drop_attrs())
+    theory = both.pop("theory")
+    assert both == plain and len(theory) == len(plain["rows"])
+    config = regdyn.plan.from_config(ds.attrs["config"])
+    assert set(seen) == set(config) - {
+        "lanes", "seed", "keep_lanes", "keep_passages", "statistics",
+    }  # fmt: skip
+    again = real(**{name: config[name] for name in seen})
+    for row, expected in zip(theory, report.compared(ds, again), strict=True):
+        # the order in which an rms is averaged differs in memory and on disk
+        assert row.pop("error") == pytest.approx(expected.pop("error"), abs=1e-12)
+        assert row.pop("rms") == pytest.approx(expected.pop("rms"), rel=1e-12)
+        assert row == expected
+
+
+def test_theory_agrees_and_an_error_is_seen(tmp_path, capsys):
+    """Adam + l2 at 1e-2: times within 1 %, rms within 4 standard errors of some 1000 lanes; and
+    not so for a prediction of another learning rate."""
+    words = "--opt adam --lam 1e-2 --steps 2000 --lanes 1000 --theory --json --no-plot".split()
+    assert command(*words, "--out", tmp_path) == 0
+    (row,) = strict(capsys.readouterr().out)["theory"]
+    assert all(abs(row["error"][t]) < 0.01 for t in report.TIMES)
+    assert abs(row["error"]["rms"]) < 4 / np.sqrt(2 * 1000)
+    wrong = regdyn.theory.predict(Adam(lr=1.05e-3), lam=1e-2, steps=2000)
+    other = report.compared(store.load(tmp_path / "result.nc"), wrong)[0]["error"]
+    assert all(abs(other[t]) > 0.01 for t in report.TIMES)
+
+
+def test_theory_is_printed_and_drawn(tmp_path, capsys):
+    assert command(*SMALL, "--theory", "--lam", "0.1", "--out", tmp_path) == 0
+    out, err = capsys.readouterr()
+    assert err == "" and "simulated   predicted" in out and "moment closure" in out
+    command(*SMALL, "--lam", "0.1", "--out", tmp_path / "without")
+    pictures = [path.read_bytes() for path in tmp_path.rglob("figure.png")]
+    assert len({*pictures}) == 2
+    assert "predicted" not in capsys.readouterr().out
+
+
+def test_theory_of_a_stored_result_and_of_an_unstable_one(tmp_path, capsys):
+    words = ("--steps", "600", "--lanes", "20", "--opt", "sgd", "--lam", "100", "0.1")
+    assert command(*words, "--theory", "--out", tmp_path / "run") == 0
+    err = capsys.readouterr().err.splitlines()
+    assert len(err) == 2 and err[0].startswith("warning: unstable") and "not finite" in err[1]
+    path = tmp_path / "run" / "result.nc"
+    assert command("--from", path, "--theory", "--json", "--out", tmp_path / "again") == 0
+    unstable, stable = strict(capsys.readouterr().out)["theory"]
+    assert set(unstable["error"].values()) == {None} and abs(stable["error"]["t50"]) <= 0.1
 
 
 STORED = {
