@@ -91,7 +91,7 @@ def worst(cells: Any) -> list[str]:
         f"The {min(count, len(ordered))} of {len(ordered)} settings with the largest score; all "
         "are in the data. In a cell: measured → predicted, error in percent; **bold** fails.\n",
         row(head),
-        rule(len(head), left=3),
+        rule(len(head), left=3).removesuffix("---:|") + "---|",
     ]
     for _, cell in ordered.head(count).iterrows():
         sigma = shown(cell["std"]) if cell["steps0"] == 0 else f"{shown(cell['std'])} (burst)"
