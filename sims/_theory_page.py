@@ -18,6 +18,7 @@ BEGIN, END = "<!-- generated: begin -->", "<!-- generated: end -->"
 WORST = 40  # rows that are shown, and every row that fails by more than twice its tolerance
 SETS = {"matrix": "paper's settings", "test": "random, test", "dev": "random, dev"}
 TITLES = {"t50": "mean 0.5", "t10": "mean 0.1", "p1e-3": "passage", "late": "late rms"}
+TIMES = ("t50", "t10", "p1e-3")
 
 
 def write(cells: Any, figure: "Figure") -> None:
@@ -60,7 +61,7 @@ def summary(groups: Any, cells: Any) -> list[str]:
                 what = "closure" if who == "theory" else "naive mean field"
                 lines.append(row([title, what, group["cells"], *(share(group[m]) for m in marks)]))
     some = cells[cells["set"] != "dev"]
-    known = [int(informative(some, name).sum()) for name in ("t50", "t10", "p1e-3")]
+    known = [int(informative(some, name).sum()) for name in TIMES]
     lines.append(
         "\nThe simulation itself knows a time to 5 % or better (3 standard errors), or that it is "
         f"censored, in {known[0]} (mean 0.5), {known[1]} (mean 0.1) and {known[2]} (passage) of "
@@ -85,11 +86,13 @@ def by_rule(groups: Any) -> list[str]:
 def worst(cells: Any) -> list[str]:
     """The rows with the largest scores: measured / predicted, error in percent."""
     ordered = cells.sort_values("theory_score", ascending=False, kind="stable")
+    ordered = ordered.assign(**{f"{name} known": informative(ordered, name) for name in TIMES})
     count = max(WORST, int((ordered["theory_score"] > 2).sum()))
     head = ["set", "rule", "reg", "λ", "σ", *TITLES.values(), "score", "naive", "rule's settings"]
     lines = [
         f"The {min(count, len(ordered))} of {len(ordered)} settings with the largest score; all "
-        "are in the data. In a cell: measured → predicted, error in percent; **bold** fails.\n",
+        "are in the data. In a cell: measured → predicted, error in percent; **bold** fails; ~ is "
+        "what the simulation does not know to 5 %.\n",
         row(head),
         rule(len(head), left=3).removesuffix("---:|") + "---|",
     ]
@@ -111,7 +114,7 @@ def entry(cell: Any, name: str) -> str:
     """Measured -> predicted (error), bold where it fails."""
     true, value = cell[name], cell[f"theory_{name}"]
     error = 100 * cell[f"theory_{name}_error"]
-    text = f"{time(true)} → {time(value)}"
+    text = f"{'' if cell.get(f'{name} known', True) else '~'}{time(true)} → {time(value)}"
     if np.isfinite(error) and np.isfinite(value):
         text += f" ({error:+.1f})"
     return text if cell[f"theory_{name}_pass"] else f"**{text}**"
