@@ -19,9 +19,12 @@ naive mean field.
 from math import asin, erf, log, pi, sqrt
 from typing import NamedTuple
 
+import numpy as np
+
 from regdyn.compile import compiled
+from regdyn.theory.largest import levels, update
 from regdyn.theory.forms import ADADELTA, AMSGRAD, LION, SGD
-from regdyn.theory.moments import divided, inverse_root, larger, pdf, shape
+from regdyn.theory.moments import cdf, divided, inverse, inverse_root, pdf
 
 # what is kept of a step; w is the way that m is still to move theta, kick what a new x will
 FIELDS = (
@@ -59,13 +62,13 @@ class Cov(NamedTuple):
 
 
 class Own(NamedTuple):
-    """What noise alone does: variance of v, its covariance with y and with m's, and the bias."""
+    """What noise alone does to v, and with y and m."""
 
     v: float  # Var(v)
     y: float  # Cov(v, y)
     dy: float  # sum of m's weights times Cov(y_i, y)
     dv: float  # sum of m's weights times Cov(y_i, v)
-    mv: float  # Cov(m, v) from x
+    third: float  # third cumulant of v
 
 
 class Gains(NamedTuple):
@@ -79,7 +82,7 @@ class Gains(NamedTuple):
 
 
 @compiled
-def own_noise(own, form, noise, b, s2, ratio):
+def own_noise(own, form, noise, b, s2):
     """`Own` after a step with mean gradient b and variance s2."""
     phi, square = noise
     phi2, bm, km, bv, kv = phi * phi, form.bm, form.km, form.bv, form.kv
@@ -88,8 +91,10 @@ def own_noise(own, form, noise, b, s2, ratio):
     v += kv * kv * (s2 * s2 * square + 4.0 * b * b * s2)
     dy = bm * phi2 * own.dy + km * square
     dv = bm * bv * own.dv + kv * s2 * bm * phi2 * own.dy + km * y
-    mv = bm * bv * own.mv + km * kv * 2.0 * b * s2 * ratio
-    return Own(v, y, dy, dv, mv)
+    third = bv * bv * bv * own.third + kv * kv * kv * s2 * s2 * (
+        2.0 * square * square * s2 + 24.0 * b * b
+    )
+    return Own(v, y, dy, dv, third)
 
 
 @compiled
@@ -117,12 +122,13 @@ def root_gains(size, root, eps, d, v, bias, slow_dv, slow_vv):
     v = (mean, variance due to noise); slow_*: covariances due to theta's spread over lanes,
     expanded to second order.
     """
-    mean, var = v
+    mean, var, third = v
     if mean <= 0.0:
         gain = size / eps if eps > 0.0 else 0.0
         return Gains(gain * d, gain, 0.0, 1.0, 0.0)
     scale = root * root
-    one, two = divided(scale * (mean + bias), scale * scale * (var + bias * bias), eps)
+    third = scale * scale * scale * (third + 2.0 * bias * bias * bias)
+    one, two = divided(scale * (mean + bias), scale * scale * (var + bias * bias), third, eps)
     s = sqrt(mean) * root
     pull = 0.5 * s / (s + eps) / mean
     spread = 1.0 + min(1.5 * pull * slow_vv / mean, 0.5)
@@ -131,36 +137,79 @@ def root_gains(size, root, eps, d, v, bias, slow_dv, slow_vv):
 
 
 @compiled
-def adadelta_gains(size, eps, d, v, bias, slow_dv, slow_vv, X, bv):
-    r"""delta = size sqrt((X + eps) / (v + eps)) g, X = (mean, variance, Cov(X, v))."""
-    mean, var = v
-    V, Y = mean + eps, X[0] + eps
-    k = shape(V + bias, var + bias * bias)
-    cross = bv * X[2] / (Y * V)
-    gain = size * sqrt(Y) * inverse_root(V + bias, k)
-    gain *= max(1.0 - 0.125 * X[1] / (Y * Y) - 0.25 * cross, 0.3)
-    two = size * size * Y / ((1.0 - 1.0 / k) * (V + bias)) * max(1.0 - cross, 0.1)
-    pull = 0.5 / V
-    mean_step = gain * (d * (1.0 + 1.5 * pull * slow_vv / V) - pull * slow_dv)
-    return Gains(mean_step, gain, 0.0, sqrt(two) / gain if gain > 0.0 else 1.0, 0.0)
+def adadelta_gains(size, eps, d, v, bias, slow_dv, slow_vv, Y, old, bv):
+    r"""delta = size sqrt(Y / (v + eps)) g, with Y = X + eps of the step before.
+
+    Y is large where v is: weighted by Y, the old v is larger by Cov(Y, v) / E Y, and half of that
+    under sqrt(Y).
+    """
+    mean, var, third = v
+    tilt = 0.5 * bv * Y[1] / Y[0]
+    wide = bv * old[1] / old[0] if old[0] > 0.0 else 0.0
+    V = mean + eps + bias + tilt
+    var += bias * bias + wide * tilt
+    third += 2.0 * bias**3 + 2.0 * wide * wide * tilt
+    relative = max(Y[2] / (Y[0] * Y[0]) - 1.0, 0.0)
+    root = sqrt(Y[0]) * max(1.0 - 0.125 * relative, 0.3)
+    gain = size * root * inverse_root(V, var, third)
+    two = (
+        size
+        * size
+        * Y[0]
+        * inverse(V + tilt, var + wide * tilt, third + 2.0 * wide * wide * tilt)[0]
+    )
+    pull = 0.5 / (mean + eps)
+    step = gain * (d * (1.0 + 1.5 * pull * slow_vv / (mean + eps)) - pull * slow_dv)
+    return Gains(step, gain, 0.0, sqrt(two) / gain if gain > 0.0 else 1.0, 0.0)
 
 
 @compiled
-def next_X(X, form, noise, b, s2, square_g, v, own_v):
-    """Mean and variance of Adadelta's X, and its covariance with v, after a step (v: new mean)."""
-    mean, var, cov = X
+def next_Y(Y, form, square, b, s2, q, v, old):
+    r"""Adadelta's Y = X + eps after a step: (E Y, Cov(Y, v), E Y^2, Cov(Y^2, v)).
+
+        Y  <-  rho Y + (1 - rho) (Y g^2 / Z + eps),      Z = new v + eps
+
+    E[Y g^2 / Z] = E Y E[g^2] E'[1 / Z], where E' weights by g^2 and by Y: both make Z larger. The
+    covariances with v close exactly, since Y g^2 / Z times Z is Y g^2, of independent factors.
+    """
     bv, kv, eps = form.bv, form.kv, form.eps
-    V, Y = v[0] + eps, mean + eps
-    var_g2 = noise[1] * s2 * s2 + 4.0 * s2 * b * b
-    biased = V + kv * var_g2 / max(square_g, 1e-300)
-    k = shape(biased, v[1])
-    moved = Y * square_g / (biased * (1.0 - 1.0 / k)) - bv * cov * square_g / (V * V)
-    by_X = bv + kv * square_g / V
-    by_g = kv * Y / V * (1.0 - kv * square_g / V)
-    by_v = -kv * Y * square_g / (V * V) * bv
-    var = by_X * by_X * var + by_v * by_v * own_v + 2.0 * by_X * by_v * cov + by_g * by_g * var_g2
-    cov = bv * by_X * cov + by_v * bv * own_v + by_g * kv * var_g2
-    return bv * mean + kv * moved, var, cov
+    mean, cov, second, cov2 = Y
+    Z = v[0] + eps
+    spread = square * s2 * s2 + 4.0 * s2 * b * b  # Var(g^2)
+    bias = kv * spread / q if q > 0.0 else 0.0
+    wide = bv * old[1] / old[0] if old[0] > 0.0 else 0.0
+    by, by2 = bv * cov / mean, bv * cov2 / second
+    third, w3 = v[2], 2.0 * wide * wide
+    var1, third1 = v[1] + bias * bias, third + 2.0 * bias**3
+    var2, third2 = v[1] + 2.0 * bias * bias, third + 4.0 * bias**3
+    one = inverse(Z + bias + by, var1 + wide * by, third1 + w3 * by)[0]
+    one2 = inverse(Z + bias + by2, var1 + wide * by2, third1 + w3 * by2)[0]
+    four, four2 = inverse(Z + 2.0 * bias + by2, var2 + wide * by2, third2 + w3 * by2)
+    g4 = q * q + spread
+    c = kv * eps
+    moved = mean * q * one
+    new = bv * mean + kv * moved + c
+    new_cov = bv * (mean * Z + bv * cov) + kv * mean * q + c * Z - new * Z
+    new2 = bv * bv * second + 2.0 * bv * kv * second * q * one2 + kv * kv * second * g4 * four2
+    new2 += 2.0 * c * (bv * mean + kv * moved) + c * c
+    new_cov2 = bv * bv * (second * Z + bv * cov2) + 2.0 * bv * kv * second * q
+    new_cov2 += kv * kv * second * g4 * four + c * c * Z - new2 * Z
+    new_cov2 += 2.0 * c * (bv * (mean * Z + bv * cov) + kv * mean * q)
+    return new, new_cov, max(new2, new * new), new_cov2
+
+
+@compiled
+def largest_grid(form, steps, noise, K, theta0):
+    """Levels from the first v to well above the largest that noise and theta0 can make."""
+    biggest = 0.0
+    for t in range(noise.sigma.shape[0]):
+        signal = abs(noise.push[t]) + abs(K * theta0)
+        biggest = max(biggest, noise.sigma[t] ** 2 + signal * signal)
+    first = noise.sigma[0] ** 2 + (noise.push[0] + K * theta0) ** 2
+    inner = steps.inner[0]
+    return levels(
+        1e-4 * max(first, 1e-20 * biggest, 1e-290) * form.kv * inner, 100.0 * max(biggest, 1e-280)
+    )
 
 
 @compiled
@@ -236,7 +285,12 @@ def closure(form, steps, noise, force, order, theta0, at, levels, out, passed):
     mean, m, v = theta0, 0.0, 0.0
     c = Cov(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     own = Own(0.0, 0.0, 0.0, 0.0, 0.0)
-    largest, X = (0.0, 0.0, 0.0), (0.0, 0.0, 0.0)
+    own_mv = 0.0  # Cov(m, v) from x
+    largest, looked, start = (0.0, 0.0), 0, 0
+    x = F = np.ones(1)
+    if form.kind == AMSGRAD and order > 1:
+        x, F = largest_grid(form, steps, noise, K, theta0)
+    Y = (form.eps, 0.0, form.eps * form.eps, 0.0)
     unseen = 1.0  # 1 - sum of m's weights
     log_slow = log_fast = 0.0
     level, j = 0, 0
@@ -266,55 +320,58 @@ def closure(form, steps, noise, force, order, theta0, at, levels, out, passed):
             lag1 = form.cm * form.cg * form.km * s2 + form.cm * form.cm * form.bm * c.mm
             gains = sign_gains(size, d, var, lag1, form.bm)
         else:
-            old, own = own, own_noise(own, form, xy, b, s2, 1.0)
+            old_own, own = own, own_noise(own, form, xy, b, s2)
             unseen *= form.bm
             bias = own.dv / (1.0 - unseen)
             slow_dv = slow_vv = 0.0
             if order > 1:
                 g2 = 2.0 * b * form.kv
                 gv = form.cg * K * (g2 * K * c.tt + form.bv * c.tv)
-                slow_dv = gv + form.cm * (g2 * K * c.tm + form.bv * c.mv - form.bv * old.mv)
+                slow_dv = gv + form.cm * (g2 * K * c.tm + form.bv * c.mv - form.bv * own_mv)
                 slow_vv = g2 * K * (g2 * K * c.tt + 2.0 * form.bv * c.tv) + form.bv * form.bv * (
-                    c.vv - old.v
+                    c.vv - old_own.v
                 )
                 slow_vv = max(slow_vv, 0.0)
-            seen = (new_v, own.v)
+            seen, old = (new_v, own.v, own.third), (v, old_own.v)
             if order == 1:
-                bias, seen = 0.0, (new_v, 0.0)
+                bias, seen, old = 0.0, (new_v, 0.0, 0.0), (v, 0.0)
             if form.kind == AMSGRAD:
                 inner = steps.inner[t]
-                shrink = form.bv * (inner / steps.inner[t - 1] if t > 0 else 1.0)
-                cov = shrink * largest[2]
-                top, top_var, fresh = larger(
-                    largest[0], largest[1], seen[0] * inner, seen[1] * inner * inner, cov
+                here = (seen[0] * inner, seen[1] * inner**2, seen[2] * inner**3)
+                if order == 1:
+                    largest = (max(largest[0], here[0]), 0.0)
+                elif t + 1 - looked >= min(0.02 * t, 0.2 / form.kv):
+                    top, top_var, start = update(x, F, start, here, form.bv, t + 1 - looked)
+                    largest, looked = (top, top_var), t + 1
+                top, top_var = largest
+                apart = (
+                    (top - here[0]) / sqrt(top_var + here[1])
+                    if order > 1 and here[1] > 0.0
+                    else 9.0
                 )
-                largest = (top, top_var, cov * (1.0 - fresh) + seen[1] * inner * inner * fresh)
-                seen, bias = (top, top_var), bias * inner * fresh
+                bias *= inner * min(2.0 * cdf(-apart), 1.0)  # if v itself is the largest
+                seen = (top, top_var, 2.0 * top_var * top_var / top if top > 0.0 else 0.0)
                 slow_dv = slow_vv = 0.0
             if form.kind == ADADELTA:
-                gains = adadelta_gains(size, form.eps, d, seen, bias, slow_dv, slow_vv, X, form.bv)
-                X = next_X(
-                    X,
+                gains = adadelta_gains(
+                    size, form.eps, d, seen, bias, slow_dv, slow_vv, Y, old, form.bv
+                )
+                Y = next_Y(
+                    Y,
                     form,
-                    xy if order > 1 else (0.0, 0.0),
+                    square if order > 1 else 0.0,
                     b,
-                    s2,
+                    s2 if order > 1 else 0.0,
                     square_g,
                     seen,
-                    old.v if order > 1 else 0.0,
+                    old,
                 )
             else:
                 gains = root_gains(size, steps.root[t], form.eps, d, seen, bias, slow_dv, slow_vv)
                 if form.kind == AMSGRAD:
                     gains = Gains(gains.mean, gains.d, 0.0, gains.noise, 0.0)
             ratio = 1.0 + (gains.noise - 1.0) * steps.settle[t]
-            own = Own(
-                own.v,
-                own.y,
-                own.dy,
-                own.dv,
-                form.bm * form.bv * old.mv + form.km * form.kv * 2.0 * b * s2 * ratio,
-            )
+            own_mv = form.bm * form.bv * own_mv + form.km * form.kv * 2.0 * b * s2 * ratio
         speed = form.cm * form.cm * c.mm + 2.0 * form.cm * form.cg * K * c.tm
         c, a00, a01, a10 = spread(c, form, xy, gains, K, b, s, before, after, ratio)
         m = form.bm * m + form.km * b

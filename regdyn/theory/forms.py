@@ -65,7 +65,7 @@ def form(hp: Any) -> Form:
     if isinstance(hp, rules.Adagrad):
         return Form(ADAGRAD, 0.0, 1.0, 0.0, 1.0, 1.0, 1.0, hp.eps)
     if isinstance(hp, rules.Adadelta):
-        return Form(ADADELTA, 0.0, 1.0, 0.0, 1.0, hp.rho, 1 - hp.rho, hp.eps)
+        return Form(ADADELTA, 0.0, 1.0, 0.0, 1.0, hp.rho, 1 - hp.rho, max(hp.eps, 1e-150))
     if isinstance(hp, rules.Lion):
         return Form(LION, hp.beta1, 1 - hp.beta1, hp.beta2, 1 - hp.beta2)
     raise ValueError(f"there is no theory for the rule {shown(rules.name_of(hp))}.")

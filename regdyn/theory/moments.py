@@ -26,42 +26,50 @@ def shape(mean, var):
 
 
 @compiled
-def inverse_root(mean, k):
-    r"""E[v^-1/2] of a gamma variable of shape k: to 0.3 % for k >= 1::
-
-    E[v^-1/2]^2 = k / mean * (Gamma(k - 1/2) / Gamma(k))^2 ~ 1 / (mean (1 - (3/4 - e) / k)),
-    e = 1 / (32 k - 16)
-    """
-    return sqrt(1.0 / (mean * (1.0 - (0.75 - 1.0 / (32.0 * k - 16.0)) / k)))
+def excess(mean, var, third):
+    """Third cumulant beyond that of the gamma variable, over mean^3."""
+    e = (third - 2.0 * var * var / mean) / (mean * mean * mean)
+    return min(max(e, -0.3), 0.3)
 
 
 @compiled
-def divided(mean, var, eps):
+def inverse_root(mean, var, third):
+    r"""E[v^-1/2] from three cumulants of v.
+
+    Of a gamma variable of shape k, to 0.3 % for k >= 1::
+
+        (Gamma(k - 1/2) / Gamma(k))^2 k ~ 1 / (1 - (3/4 - e) / k),    e = 1 / (32 k - 16)
+
+    What the third cumulant has beyond a gamma variable's enters to first order.
+    """
+    k = shape(mean, var)
+    gamma = sqrt(1.0 / (1.0 - (0.75 - 1.0 / (32.0 * k - 16.0)) / k))
+    return (gamma - 0.3125 * excess(mean, var, third)) / sqrt(mean)
+
+
+@compiled
+def inverse(mean, var, third):
+    """E[1 / v] and E[1 / v^2], likewise."""
+    k, e = shape(mean, var), excess(mean, var, third)
+    one = 1.0 / (1.0 - 1.0 / k)
+    two = one / max(1.0 - 2.0 / k, 0.05)
+    return max(one - e, 0.5) / mean, max(two - 4.0 * e, 0.5) / (mean * mean)
+
+
+@compiled
+def divided(mean, var, third, eps):
     r"""E[1 / (sqrt(v) + eps)] and E[1 / (sqrt(v) + eps)^2].
 
     v is a sum of many squares with unequal weights; the gamma variable with its mean and variance
-    stands for it (as in Welch and Satterthwaite's approximation of such sums). eps is carried to
-    second order in the fluctuations of s = sqrt(v), with E s ~ sqrt(mean (1 - (1/4 - 1/32k)/k)).
+    stands for it (as in Welch and Satterthwaite's approximation of such sums), corrected by the
+    third cumulant. eps is carried to second order in the fluctuations of s = sqrt(v).
     """
     if mean <= 0.0:
         return (1.0 / eps, 1.0 / (eps * eps)) if eps > 0.0 else (0.0, 0.0)
     k = shape(mean, var)
-    s = sqrt(mean * (1.0 - (0.25 - 1.0 / (32.0 * k)) / k))
+    s = sqrt(1.0 - (0.25 - 1.0 / (32.0 * k)) / k) + 0.0625 * excess(mean, var, third)
+    s *= sqrt(mean)
     r = s / (s + eps)
-    one = s * inverse_root(mean, k) - 1.0
-    two = s * s / (mean * (1.0 - 1.0 / k)) - 1.0
+    one = s * inverse_root(mean, var, third) - 1.0
+    two = s * s * inverse(mean, var, third)[0] - 1.0
     return (1.0 + one * r * r) / (s + eps), (1.0 + two * r * r) / ((s + eps) * (s + eps))
-
-
-@compiled
-def larger(a, var_a, b, var_b, cov):
-    """Mean and variance of max(A, B) of two Gaussians, and P(B > A) (Clark, 1961)."""
-    spread = var_a + var_b - 2.0 * cov
-    if spread <= 1e-12 * b * b:
-        return (b, var_b, 1.0) if b > a else (a, var_a, 0.0)
-    s = sqrt(spread)
-    x = (a - b) / s
-    p, density = cdf(x), pdf(x)
-    mean = a * p + b * (1.0 - p) + s * density
-    square = (a * a + var_a) * p + (b * b + var_b) * (1.0 - p) + (a + b) * s * density
-    return mean, max(square - mean * mean, 0.0), 1.0 - p
