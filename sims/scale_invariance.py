@@ -309,10 +309,10 @@ def draw(data: "xr.Dataset") -> "Figure":
         fig.legend(*axes[0][0].get_legend_handles_labels(), loc="outside right upper")
         note(
             fig,
-            f"{data.attrs['lanes']} lanes (layers of {FILTERS} filters), λ = {DRAWN:g}. Dashed: second "
-            "moments. Triangles: where the closed form says that a layer settles. No constraint: "
-            "noise of the size at the start, whatever the norm. Uneven: 8 filters see 100 times "
-            "the gradient of the others, and a pull.",
+            f"{data.attrs['lanes']} lanes (layers of {FILTERS} filters), λ = {DRAWN:g}. Dashed: "
+            "second moments. Triangles: where the closed form says that a layer settles. No "
+            "constraint: noise of the size at the start, whatever the norm. Uneven: "
+            f"{STRONG} filters see {LOUD / QUIET:g} times the gradient of the others, and a pull.",
         )
     return fig
 
@@ -355,14 +355,15 @@ def answer(data: "xr.Dataset") -> str:
         f"is at {pair('even', 'sgd', 'l2')} under l2 and {pair('even', 'sgd', 'wd')} under wd, "
         f"Adam at {pair('even', 'adam', 'l2')} and {pair('even', 'adam', 'wd')}. Under noise of "
         f"the first norm's size without the constraint these four are {free}: the constraint "
-        "makes the gradient grow as the norm falls, and so holds the norm up, except under a rule "
-        "that ignores the gradient's size. Over regularisers and strengths the prediction is off "
-        f"by at most: {misses('even')}; with filters that differ {misses('uneven')}; with a pull "
-        f"{misses('pull')}. A pull on the {STRONG} filters with {LOUD / QUIET:g} times the "
-        "gradient leaves SGD's norm where it was "
+        "makes the gradient grow as the norm falls, and so holds the norm up, except under Adam + "
+        "wd, whose step ignores the gradient's size. Over regularisers and strengths the "
+        f"prediction is off by at most: {misses('even')}; with filters that differ "
+        f"{misses('uneven')}; with a pull {misses('pull')}. A pull on the {STRONG} filters with "
+        f"{LOUD / QUIET:g} times the gradient leaves SGD's norm where it was "
         f"({shown(at('norm', 'uneven', 'sgd', 'wd', 1e-3))} without and "
         f"{shown(at('norm', 'pull', 'sgd', 'wd', 1e-3))} with, wd at 1e-3) and takes "
-        f"Adam's from {shown(at('norm', 'uneven', 'adam', 'wd', 1e-3))} to "
+        f"Adam's from {shown(at('norm', 'uneven', 'adam', 'wd', 1e-3))} (standard error "
+        f"{at('norm_se', 'uneven', 'adam', 'wd', 1e-3):.2g}) to "
         f"{shown(at('norm', 'pull', 'adam', 'wd', 1e-3))}: a preconditioned step is not orthogonal "
         "to theta. Under the pull at 1e-3 there are below 1e-3 of the weak gammas, l2 / wd: "
         f"{weak('below')}. A layer scaled back to its first norm computes the same function; then "
