@@ -24,7 +24,7 @@ from regdyn.checks import integer, numbers, shown
 
 CLOSED = ("sgd", "adam", "rmsprop", "lion")  # rules that `equilibrium` knows
 DESCRIBED = ("sgd", "adam", "adagrad", "rmsprop", "lion")  # rules that `path` knows
-_ROUNDS = 60  # of a fixed point that gains at least a factor of 2 in each
+_ROUNDS = 30  # of the fixed point for what the projection takes; 20 settle it to the last bit
 
 
 class Layer(NamedTuple):
@@ -134,7 +134,7 @@ def equilibrium(rule: Any, reg: str, lam: float, *, layer: Layer) -> Equilibrium
     lam : float
         Strength > 0.
     layer : Layer
-        Counts and sizes; pull and start do not matter.
+        Counts and sizes. The start does not matter, a pull only for `valid`.
 
     Returns
     -------
