@@ -25,7 +25,7 @@ OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True}  # no fastmath
 
 _SOURCES = ("compile.py", "kernels.py", "kernel_noise.py", "kernel_summary.py", "random.py",
             "rules.py", "statistics.py", "theory/closure.py", "theory/forms.py",
-            "theory/largest.py", "theory/moments.py", "theory/passage.py")  # fmt: skip
+            "theory/gains.py", "theory/largest.py", "theory/moments.py", "theory/passage.py")  # fmt: skip
 
 
 def compiled(function: Callable) -> Any:

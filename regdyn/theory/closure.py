@@ -2,29 +2,31 @@ r"""Moment closure: mean and covariance of (theta, m, v) of one setting, step by
 
 A rule is  delta = F(d, v)  in the form of `regdyn.theory.forms`, under  g = b + K (theta - E theta)
 + sigma x,  where b = E g, K is lambda (l2) plus the curvature of a well, x is noise of variance 1,
-and y = x^2 - 1. Each step takes F's mean and its linear response to d and v; means follow the
-rule, covariances the linear map.
-
-The mean of F is where accuracy is decided. For Gaussian x and any function f, exactly,
-
-    E[g_i f(v)] = b_i E*[f(v)],        E[x_i^2 f(v)] = E*[f(v)],
-
-where under E* the i-th square in v has two degrees of freedom more: v is larger by 2 w_i sigma^2
-(w_i its weight in v). So a step d / sqrt(v) is taken with v at that size-biased mean, averaged
-over i with d's weights (`bias` below), and v as a gamma variable: at the first step, where
-v = g^2, that gives E|x| = 0.798 of sign noise, exactly. Order 1 leaves all fluctuations out: the
-naive mean field.
+and y = x^2 - 1. Each step takes F's mean and its linear response to d and v
+(`regdyn.theory.gains`); means follow the rule, covariances the linear map. Order 1 leaves all
+fluctuations out: the naive mean field.
 """
 
-from math import asin, erf, log, pi, sqrt
+from math import asin, log, pi, sqrt
 from typing import NamedTuple
 
 import numpy as np
 
 from regdyn.compile import compiled
-from regdyn.theory.largest import levels, update
 from regdyn.theory.forms import ADADELTA, AMSGRAD, LION, SGD
-from regdyn.theory.moments import cdf, divided, inverse, inverse_root, pdf
+from regdyn.theory.gains import (
+    Gains,
+    Largest,
+    Own,
+    adadelta_gains,
+    largest_of,
+    next_Y,
+    own_noise,
+    root_gains,
+    sign_gains,
+    slow_part,
+)
+from regdyn.theory.largest import levels as largest_levels
 
 # what is kept of a step; w is the way that m is still to move theta, kick what a new x will
 FIELDS = (
@@ -61,143 +63,6 @@ class Cov(NamedTuple):
     vy: float
 
 
-class Own(NamedTuple):
-    """What noise alone does to v, and with y and m."""
-
-    v: float  # Var(v)
-    y: float  # Cov(v, y)
-    dy: float  # sum of m's weights times Cov(y_i, y)
-    dv: float  # sum of m's weights times Cov(y_i, v)
-    third: float  # third cumulant of v
-
-
-class Gains(NamedTuple):
-    """E delta; response to d and (negative) to v; noise amplitude beside it; variance of the rest."""
-
-    mean: float
-    d: float
-    v: float
-    noise: float
-    rest: float
-
-
-@compiled
-def own_noise(own, form, noise, b, s2):
-    """`Own` after a step with mean gradient b and variance s2."""
-    phi, square = noise
-    phi2, bm, km, bv, kv = phi * phi, form.bm, form.km, form.bv, form.kv
-    y = bv * phi2 * own.y + kv * s2 * square
-    v = bv * bv * own.v + 2.0 * bv * kv * s2 * phi2 * own.y
-    v += kv * kv * (s2 * s2 * square + 4.0 * b * b * s2)
-    dy = bm * phi2 * own.dy + km * square
-    dv = bm * bv * own.dv + kv * s2 * bm * phi2 * own.dy + km * y
-    third = bv * bv * bv * own.third + kv * kv * kv * s2 * s2 * (
-        2.0 * square * square * s2 + 24.0 * b * b
-    )
-    return Own(v, y, dy, dv, third)
-
-
-@compiled
-def sign_gains(size, d, var, lag1, bm):
-    r"""Lion: delta = size sign(c), c Gaussian (mean d, variance var).
-
-    E sign(c) = erf(d / sqrt(2 var)); slope 2 phi / sd. What the linear response leaves of the
-    variance is correlated by the arcsine law: E[sign c sign c'] = 2/pi asin(rho).
-    """
-    if var <= 0.0:
-        return Gains(size * ((d > 0.0) - (d < 0.0)), 0.0, 0.0, 1.0, 0.0)
-    sd = sqrt(var)
-    e = erf(d / (sd * sqrt(2.0)))
-    slope = 2.0 * size * pdf(d / sd) / sd
-    rest = max(size * size * (1.0 - e * e) - slope * slope * var, 0.0)
-    x = min(max(lag1 / var, 0.0), 1.0)  # rho_k = x bm^(k-1): sum of asin(rho) - rho
-    tail = x**3 / 6.0 / (1.0 - bm**3) + 0.075 * x**5 / (1.0 - bm**5)
-    return Gains(size * e, slope, 0.0, 1.0, rest * (1.0 + 2.0 * tail / (0.5 * pi - 1.0)))
-
-
-@compiled
-def root_gains(size, root, eps, d, v, bias, slow_dv, slow_vv):
-    r"""Adam's kind: delta = size d / (sqrt(v) root + eps).
-
-    v = (mean, variance due to noise); slow_*: covariances due to theta's spread over lanes,
-    expanded to second order.
-    """
-    mean, var, third = v
-    if mean <= 0.0:
-        gain = size / eps if eps > 0.0 else 0.0
-        return Gains(gain * d, gain, 0.0, 1.0, 0.0)
-    scale = root * root
-    third = scale * scale * scale * (third + 2.0 * bias * bias * bias)
-    one, two = divided(scale * (mean + bias), scale * scale * (var + bias * bias), third, eps)
-    s = sqrt(mean) * root
-    pull = 0.5 * s / (s + eps) / mean
-    spread = 1.0 + min(1.5 * pull * slow_vv / mean, 0.5)
-    gain = size * one
-    return Gains(gain * (d * spread - pull * slow_dv), gain, gain * d * pull, sqrt(two) / one, 0.0)
-
-
-@compiled
-def adadelta_gains(size, eps, d, v, bias, slow_dv, slow_vv, Y, old, bv):
-    r"""delta = size sqrt(Y / (v + eps)) g, with Y = X + eps of the step before.
-
-    Y is large where v is: weighted by Y, the old v is larger by Cov(Y, v) / E Y, and half of that
-    under sqrt(Y).
-    """
-    mean, var, third = v
-    tilt = 0.5 * bv * Y[1] / Y[0]
-    wide = bv * old[1] / old[0] if old[0] > 0.0 else 0.0
-    V = mean + eps + bias + tilt
-    var += bias * bias + wide * tilt
-    third += 2.0 * bias**3 + 2.0 * wide * wide * tilt
-    relative = max(Y[2] / (Y[0] * Y[0]) - 1.0, 0.0)
-    root = sqrt(Y[0]) * max(1.0 - 0.125 * relative, 0.3)
-    gain = size * root * inverse_root(V, var, third)
-    two = (
-        size
-        * size
-        * Y[0]
-        * inverse(V + tilt, var + wide * tilt, third + 2.0 * wide * wide * tilt)[0]
-    )
-    pull = 0.5 / (mean + eps)
-    step = gain * (d * (1.0 + 1.5 * pull * slow_vv / (mean + eps)) - pull * slow_dv)
-    return Gains(step, gain, 0.0, sqrt(two) / gain if gain > 0.0 else 1.0, 0.0)
-
-
-@compiled
-def next_Y(Y, form, square, b, s2, q, v, old):
-    r"""Adadelta's Y = X + eps after a step: (E Y, Cov(Y, v), E Y^2, Cov(Y^2, v)).
-
-        Y  <-  rho Y + (1 - rho) (Y g^2 / Z + eps),      Z = new v + eps
-
-    E[Y g^2 / Z] = E Y E[g^2] E'[1 / Z], where E' weights by g^2 and by Y: both make Z larger. The
-    covariances with v close exactly, since Y g^2 / Z times Z is Y g^2, of independent factors.
-    """
-    bv, kv, eps = form.bv, form.kv, form.eps
-    mean, cov, second, cov2 = Y
-    Z = v[0] + eps
-    spread = square * s2 * s2 + 4.0 * s2 * b * b  # Var(g^2)
-    bias = kv * spread / q if q > 0.0 else 0.0
-    wide = bv * old[1] / old[0] if old[0] > 0.0 else 0.0
-    by, by2 = bv * cov / mean, bv * cov2 / second
-    third, w3 = v[2], 2.0 * wide * wide
-    var1, third1 = v[1] + bias * bias, third + 2.0 * bias**3
-    var2, third2 = v[1] + 2.0 * bias * bias, third + 4.0 * bias**3
-    one = inverse(Z + bias + by, var1 + wide * by, third1 + w3 * by)[0]
-    one2 = inverse(Z + bias + by2, var1 + wide * by2, third1 + w3 * by2)[0]
-    four, four2 = inverse(Z + 2.0 * bias + by2, var2 + wide * by2, third2 + w3 * by2)
-    g4 = q * q + spread
-    c = kv * eps
-    moved = mean * q * one
-    new = bv * mean + kv * moved + c
-    new_cov = bv * (mean * Z + bv * cov) + kv * mean * q + c * Z - new * Z
-    new2 = bv * bv * second + 2.0 * bv * kv * second * q * one2 + kv * kv * second * g4 * four2
-    new2 += 2.0 * c * (bv * mean + kv * moved) + c * c
-    new_cov2 = bv * bv * (second * Z + bv * cov2) + 2.0 * bv * kv * second * q
-    new_cov2 += kv * kv * second * g4 * four + c * c * Z - new2 * Z
-    new_cov2 += 2.0 * c * (bv * (mean * Z + bv * cov) + kv * mean * q)
-    return new, new_cov, max(new2, new * new), new_cov2
-
-
 @compiled
 def largest_grid(form, steps, noise, K, theta0):
     """Levels from the first v to well above the largest that noise and theta0 can make."""
@@ -206,9 +71,9 @@ def largest_grid(form, steps, noise, K, theta0):
         signal = abs(noise.push[t]) + abs(K * theta0)
         biggest = max(biggest, noise.sigma[t] ** 2 + signal * signal)
     first = noise.sigma[0] ** 2 + (noise.push[0] + K * theta0) ** 2
-    inner = steps.inner[0]
-    return levels(
-        1e-4 * max(first, 1e-20 * biggest, 1e-290) * form.kv * inner, 100.0 * max(biggest, 1e-280)
+    return largest_levels(
+        1e-4 * max(first, 1e-20 * biggest, 1e-290) * form.kv * steps.inner[0],
+        100.0 * max(biggest, 1e-280),
     )
 
 
@@ -260,6 +125,17 @@ def roots(a, b, c, d):
 
 
 @compiled
+def keep(row, mean, c, form, gains, lag, ratio, s, K):
+    """Moments for `out`, without the modes."""
+    speed = form.cm * (form.cm * c.mm + 2.0 * form.cg * K * c.tm) + (gains.noise * form.cg * s) ** 2
+    kick = (gains.d * form.cg * gains.noise + lag * form.km * ratio) * s
+    row[MEAN], row[VAR] = mean, c.tt
+    row[W_VAR], row[W_COV], row[LAG] = lag * lag * c.mm, lag * c.tm, lag
+    row[KICK] = kick * kick + gains.rest
+    row[SPEED] = gains.d * gains.d * speed + gains.rest
+
+
+@compiled
 def closure(form, steps, noise, force, order, theta0, at, levels, out, passed):
     """Follow the moments of one setting.
 
@@ -281,18 +157,17 @@ def closure(form, steps, noise, force, order, theta0, at, levels, out, passed):
     """
     sigma, push, curvature, phi, square = noise
     l2, wd, adamw = force
-    K, xy = l2 + curvature, (phi, square)
+    K, full = l2 + curvature, order > 1
+    xy = (phi, square if full else 0.0)
     mean, m, v = theta0, 0.0, 0.0
     c = Cov(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    own = Own(0.0, 0.0, 0.0, 0.0, 0.0)
-    own_mv = 0.0  # Cov(m, v) from x
-    largest, looked, start = (0.0, 0.0), 0, 0
-    x = F = np.ones(1)
-    if form.kind == AMSGRAD and order > 1:
+    own = Own(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    largest, x, F = Largest(0.0, 0.0, 0, 0), np.ones(1), np.ones(1)
+    if form.kind == AMSGRAD and full:
         x, F = largest_grid(form, steps, noise, K, theta0)
     Y = (form.eps, 0.0, form.eps * form.eps, 0.0)
-    unseen = 1.0  # 1 - sum of m's weights
-    log_slow = log_fast = 0.0
+    seen_of_m, ratio = 0.0, 1.0
+    log_slow, log_fast, run_slow, run_fast = 0.0, 0.0, 1.0, 1.0  # products of the modes
     level, j = 0, 0
     while level < levels.shape[0] and abs(mean) < levels[level]:
         passed[level] = 0.0
@@ -300,101 +175,66 @@ def closure(form, steps, noise, force, order, theta0, at, levels, out, passed):
     if at[0] == 0:
         out[0] = 0.0
         out[0, MEAN], j = mean, 1
-    for t in range(sigma.shape[0]):
-        s = sigma[t]
+    for t in range(1, sigma.shape[0] + 1):
+        s, size, scale = sigma[t - 1], steps.size[t - 1], steps.scale[t - 1]
         s2 = s * s
-        size, scale = steps.size[t], steps.scale[t]
         before, after = 1.0 - adamw * scale, 1.0 - wd * scale
-        b = push[t] + K * mean
+        b = push[t - 1] + K * mean
         square_g = s2 + b * b
-        if order > 1:
+        if full:
             square_g += K * K * c.tt + 2.0 * K * s * phi * c.tx
         d = form.cm * m + form.cg * b
-        new_v = form.bv * v + form.kv * square_g
-        ratio = 1.0
         if form.kind == SGD:
             gains = Gains(size * d, size, 0.0, 1.0, 0.0)
         elif form.kind == LION:
             cross = form.cg * K * c.tm + form.cg * s * phi * c.mx
             var = form.cg * form.cg * (square_g - b * b) + form.cm * (form.cm * c.mm + 2.0 * cross)
-            lag1 = form.cm * form.cg * form.km * s2 + form.cm * form.cm * form.bm * c.mm
+            lag1 = form.cm * (form.cg * form.km * s2 + form.cm * form.bm * c.mm)
             gains = sign_gains(size, d, var, lag1, form.bm)
         else:
-            old_own, own = own, own_noise(own, form, xy, b, s2)
-            unseen *= form.bm
-            bias = own.dv / (1.0 - unseen)
-            slow_dv = slow_vv = 0.0
-            if order > 1:
-                g2 = 2.0 * b * form.kv
-                gv = form.cg * K * (g2 * K * c.tt + form.bv * c.tv)
-                slow_dv = gv + form.cm * (g2 * K * c.tm + form.bv * c.mv - form.bv * own_mv)
-                slow_vv = g2 * K * (g2 * K * c.tt + 2.0 * form.bv * c.tv) + form.bv * form.bv * (
-                    c.vv - old_own.v
-                )
-                slow_vv = max(slow_vv, 0.0)
-            seen, old = (new_v, own.v, own.third), (v, old_own.v)
-            if order == 1:
-                bias, seen, old = 0.0, (new_v, 0.0, 0.0), (v, 0.0)
-            if form.kind == AMSGRAD:
-                inner = steps.inner[t]
-                here = (seen[0] * inner, seen[1] * inner**2, seen[2] * inner**3)
-                if order == 1:
-                    largest = (max(largest[0], here[0]), 0.0)
-                elif t + 1 - looked >= min(0.02 * t, 0.2 / form.kv):
-                    top, top_var, start = update(x, F, start, here, form.bv, t + 1 - looked)
-                    largest, looked = (top, top_var), t + 1
-                top, top_var = largest
-                apart = (
-                    (top - here[0]) / sqrt(top_var + here[1])
-                    if order > 1 and here[1] > 0.0
-                    else 9.0
-                )
-                bias *= inner * min(2.0 * cdf(-apart), 1.0)  # if v itself is the largest
-                seen = (top, top_var, 2.0 * top_var * top_var / top if top > 0.0 else 0.0)
-                slow_dv = slow_vv = 0.0
+            old, new = own, Own(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+            slow = (0.0, 0.0)
+            if full:
+                slow = slow_part(c, form, b, K, own)
+                new = own_noise(own, form, xy, b, s2, ratio)
+            own, v_before, v = new, v, form.bv * v + form.kv * square_g
+            seen_of_m = form.bm * seen_of_m + 1.0 - form.bm
+            bias, seen = own.dv / seen_of_m, (v, own.v, own.third)
             if form.kind == ADADELTA:
-                gains = adadelta_gains(
-                    size, form.eps, d, seen, bias, slow_dv, slow_vv, Y, old, form.bv
+                before_v = (v_before, old.v)
+                gains = adadelta_gains(size, form, d, seen, bias, slow, Y, before_v)
+                Y = next_Y(Y, form, xy[1], b, s2 if full else 0.0, square_g, seen, before_v)
+            elif form.kind == AMSGRAD:
+                inner = steps.inner[t - 1]
+                largest, fresh = largest_of(largest, x, F, seen, inner, t, form)
+                top, var = largest.mean, largest.var
+                seen = (top, var, 2.0 * var * var / top if top > 0.0 else 0.0)
+                gains = root_gains(
+                    size, steps.root[t - 1], form.eps, d, seen, bias * inner * fresh, (0.0, 0.0)
                 )
-                Y = next_Y(
-                    Y,
-                    form,
-                    square if order > 1 else 0.0,
-                    b,
-                    s2 if order > 1 else 0.0,
-                    square_g,
-                    seen,
-                    old,
-                )
+                gains = Gains(gains.mean, gains.d, 0.0, gains.noise, 0.0)
             else:
-                gains = root_gains(size, steps.root[t], form.eps, d, seen, bias, slow_dv, slow_vv)
-                if form.kind == AMSGRAD:
-                    gains = Gains(gains.mean, gains.d, 0.0, gains.noise, 0.0)
-            ratio = 1.0 + (gains.noise - 1.0) * steps.settle[t]
-            own_mv = form.bm * form.bv * own_mv + form.km * form.kv * 2.0 * b * s2 * ratio
-        speed = form.cm * form.cm * c.mm + 2.0 * form.cm * form.cg * K * c.tm
-        c, a00, a01, a10 = spread(c, form, xy, gains, K, b, s, before, after, ratio)
+                gains = root_gains(size, steps.root[t - 1], form.eps, d, seen, bias, slow)
+            ratio = 1.0 + (gains.noise - 1.0) * steps.settle[t - 1]
+        kept = j < at.shape[0] and at[j] == t
+        if kept:
+            lag = 0.0
+            if form.bm > 0.0 and size > 0.0:
+                lag = gains.d / size * steps.future[t - 1] * form.cm / form.bm
+        c, a, a01, a10 = spread(c, form, xy, gains, K, b, s, before, after, ratio)
         m = form.bm * m + form.km * b
-        v = new_v
         mean = after * (before * mean - gains.mean)
-        slow, fast, turn = roots(a00, a01, a10, form.bm)
-        log_slow += log(max(slow, 1e-300))
-        log_fast += log(max(fast, 1e-300))
+        slow_z, fast_z, turn = roots(a, a01, a10, form.bm)
+        run_slow, run_fast = run_slow * slow_z, run_fast * fast_z
+        if kept or run_fast < 1e-150 or run_slow > 1e150:
+            log_slow += log(max(run_slow, 1e-300))
+            log_fast += log(max(run_fast, 1e-300))
+            run_slow = run_fast = 1.0
         while level < levels.shape[0] and abs(mean) < levels[level]:
-            passed[level] = t + 1.0
+            passed[level] = t
             level += 1
-        if j < at.shape[0] and at[j] == t + 1:
-            lag = (
-                gains.d / size * steps.future[t] * form.cm / form.bm
-                if form.bm > 0.0 and size > 0.0
-                else 0.0
-            )
-            kick = gains.d * form.cg * gains.noise + lag * form.km * ratio
-            noise2 = gains.noise * form.cg * s
-            out[j, MEAN], out[j, VAR] = mean, c.tt
-            out[j, W_MEAN], out[j, W_VAR], out[j, W_COV] = lag * m, lag * lag * c.mm, lag * c.tm
-            out[j, KICK] = kick * kick * s2 + gains.rest
-            out[j, SPEED] = gains.d * gains.d * (speed + noise2 * noise2) + gains.rest
-            out[j, SLOW], out[j, FAST], out[j, TURN], out[j, OWN] = log_slow, log_fast, turn, a00
-            out[j, LAG] = lag
+        if kept:
+            keep(out[j], mean, c, form, gains, lag, ratio, s, K)
+            out[j, W_MEAN] = lag * m
+            out[j, SLOW], out[j, FAST], out[j, TURN], out[j, OWN] = log_slow, log_fast, turn, a
             j += 1

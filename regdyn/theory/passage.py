@@ -16,13 +16,25 @@ probability only; lanes that missed it come back from below at a rate U(t), whic
 equation, coupled to the first.
 """
 
-from math import asin, cos, erfc, exp, inf, log, pi, sin, sqrt
+from math import cos, erfc, exp, expm1, inf, log, pi, sin, sqrt
 
 import numpy as np
 
 from regdyn.compile import compiled
 from regdyn.theory.closure import (
-    FAST, FIELDS, KICK, LAG, MEAN, OWN, SLOW, SPEED, TURN, VAR, W_COV, W_MEAN, W_VAR,
+    FAST,
+    FIELDS,
+    KICK,
+    LAG,
+    MEAN,
+    OWN,
+    SLOW,
+    SPEED,
+    TURN,
+    VAR,
+    W_COV,
+    W_MEAN,
+    W_VAR,
 )  # fmt: skip
 from regdyn.theory.moments import cdf, pdf
 
@@ -62,21 +74,47 @@ def entrance(b, row, bm):
 
 
 @compiled
-def landing(b, row, moved, bm, jump):
+def on_lattice(b, when, kick2, jump):
+    """Probability that a point of Lion's lattice lies in (-b, b).
+
+    Steps are +-lr: theta stays on theta0 + k lr, which decay at `rate` shifts as a whole, and
+    smears, since it shrinks steps by their age. jump is (lr, theta0, rate).
+    """
+    lr, theta0, rate = jump
+    if 2.0 * b >= lr:
+        return 1.0
+    smear = rate * sqrt(kick2 * when * when * when / 3.0)
+    if smear > 0.5 * lr:
+        return 2.0 * b / lr
+    point = theta0 * exp(-rate * when) % lr
+    share = 0.0
+    for k in range(-3, 3):
+        x = point + k * lr
+        if smear > 0.0:
+            share += cdf((b - x) / smear) - cdf((-b - x) / smear)
+        else:
+            share += 1.0 if abs(x) < b else 0.0
+    return min(share, 1.0)
+
+
+@compiled
+def landing(b, row, when, moved, bm, jump):
     r"""Share of crossings of the band (-b, b) that land in it.
 
     A step v lands if it is shorter than the band, else with probability 2 b / |v|:
-    E min(|v|, 2 b) / E|v|, v Gaussian, or of one size `jump` (Lion). A missed crossing costs the
-    walk 1 / E|v| of local time; in the equations of this module it costs twice the Milne length,
-    so that the share is rescaled. The last term is fitted: slow crossings land more often and
-    come in bunches.
+    E min(|v|, 2 b) / E|v|, v Gaussian, or all of one size (`on_lattice`). A missed crossing costs
+    the walk 1 / E|v| of local time; the equations of this module make it cost twice the Milne
+    length, so the share is rescaled. The last term is fitted (the module's one number that is):
+    slow crossings land more often, and come in bunches.
     """
     kick2, speed2 = row[KICK], row[SPEED] + moved * moved
     if kick2 <= 0.0 or speed2 <= 0.0:
         return 1.0
-    if jump > 0.0:
-        mean_speed = jump
-        share = min(1.0, 2.0 * b / jump)
+    if jump[0] > 0.0:
+        mean_speed = jump[0]
+        share = on_lattice(b, when, kick2, jump)
+        if share < 1e-9:
+            return 0.0
     else:
         v = sqrt(speed2)
         mean_speed = v * sqrt(2.0 / pi)
@@ -97,11 +135,13 @@ def propagate(start, end, steps, bm):
         real, imag = z * cos(turn), z * wave
         s = sin(turn * steps) / imag
         return slow * (cos(turn * steps) + (own - real) * s), slow * s * (1.0 - bm)
-    z1, z2 = start[Z1], start[Z2]
-    gap = max(z1 - z2, 1e-6)
-    R = ((own - z2) * slow - (own - z1) * fast) / gap
+    # (slow - fast) / (z1 - z2) keeps its digits where the two modes meet
+    apart = (end[SLOW] - start[SLOW]) - (end[FAST] - start[FAST])
+    modes = slow * steps / start[Z1]
+    if apart > 1e-6:
+        modes = slow * -expm1(-apart) / (start[Z1] * -expm1(-apart / steps))
     left = end[LAG] / start[LAG] if start[LAG] > 0.0 else 1.0
-    return R, (slow - fast * left) * (1.0 - bm) / gap
+    return fast + (own - start[Z2]) * modes, (1.0 - bm) * modes + fast * (1.0 - left)
 
 
 @compiled
@@ -117,7 +157,7 @@ def _row(steps, path, a, when, b, bm, jump, row):
     row[Z1] = exp((path[a + 1, SLOW] - path[a, SLOW]) / width)
     row[Z2] = exp((path[a + 1, FAST] - path[a, FAST]) / width)
     row[ENTRY_W], row[ENTRY_VAR] = entrance(b, row, bm)
-    row[LAND] = landing(b, row, (path[a + 1, MEAN] - path[a, MEAN]) / width, bm, jump)
+    row[LAND] = landing(b, row, when, (path[a + 1, MEAN] - path[a, MEAN]) / width, bm, jump)
 
 
 @compiled
@@ -158,8 +198,8 @@ def median_passage(steps, path, b, bm, jump, target, fineness):
     b : float
     bm : float
         Memory of m.
-    jump : float
-        Size of every step, where all are equal; else 0.
+    jump : tuple of 3 floats
+        Size of every step where all are equal, else 0; start; decay per step (`on_lattice`).
     target, fineness : float
     """
     nodes = _nodes(steps, path, b, fineness)

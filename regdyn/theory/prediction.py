@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from regdyn import plan as plans
-from regdyn import regularizers, rules
+from regdyn import regularizers
 from regdyn.checks import integer
 from regdyn.theory import closure, forms, passage
 
@@ -143,10 +143,11 @@ def _setting(
     share = _share(mean[:, None], std[:, None], levels)
     if order == 1:
         return mean, std, share, passed
-    lattice = form.kind == forms.LION and reg in ("none", "l2") and np.ptp(plan.schedule) == 0
+    jump = (0.0, 0.0, 0.0)
+    if form.kind == forms.LION and np.ptp(plan.schedule) == 0:
+        jump = (hp.lr, float(theta0), force[1] + force[2])
     medians = [
-        _median(grid, path, form, hp, b, at, float(theta0) if lattice else None)
-        for b, at in zip(levels, passed, strict=True)
+        _median(grid, path, form.bm, b, jump, at) for b, at in zip(levels, passed, strict=True)
     ]
     return mean, std, share, np.array(medians)
 
@@ -161,20 +162,12 @@ def _share(mean: np.ndarray, std: np.ndarray, levels: np.ndarray) -> np.ndarray:
 
 
 def _median(
-    grid: np.ndarray, path: np.ndarray, form: forms.Form, hp: Any, b: float, passed: float,
-    theta0: float | None,
-) -> float:  # fmt: skip
+    grid: np.ndarray, path: np.ndarray, bm: float, b: float, jump: tuple, passed: float
+) -> float:
     """Median first passage below b; NaN if later. `passed` is the mean's own."""
-    jump = hp.lr if isinstance(hp, rules.Lion) else 0.0
     if not math.isnan(passed) and _sharp(grid, path, int(passed)):
         return passed
-    if theta0 is not None and jump > 0:
-        # steps of one size: theta stays on a lattice, and what matters is its point next to b
-        point = theta0 - jump * math.ceil((theta0 - b) / jump)
-        if not abs(point) < b:
-            return math.nan
-        b, jump = point + 0.5 * jump, 1e-12
-    t = passage.median_passage(grid.astype(float), path, b, form.bm, jump, 0.5, _FINENESS)
+    t = passage.median_passage(grid.astype(float), path, b, bm, jump, 0.5, _FINENESS)
     return t if math.isfinite(t) else math.nan
 
 
