@@ -23,6 +23,7 @@ from sims.common import (
     last_tenth,
     note,
     plain_log,
+    predicted,
     runs,
     shown,
     since,
@@ -53,7 +54,8 @@ def run(
     Returns
     -------
     xarray.Dataset
-        Dimensions setting, rule, lam: `time`, `low`, `high` (and level), `rms`.
+        Dimensions setting, rule, lam: `time`, `low`, `high` (and level), `rms`. Where gradients
+        are not rare also `theory_time`, `theory_rms`, by `regdyn.theory.predict`.
     """
     import xarray as xr
 
@@ -78,7 +80,13 @@ def run(
         for ds, start in zip(runs("AMSGrad", jobs), starts, strict=True)
     ]
     data = xr.concat(parts, xr.DataArray(list(SETTINGS), dims="setting", name="setting"))
-    data = data.isel(reg=0, drop=True)
+    theory = []
+    for job, start in zip(jobs[:2], starts, strict=False):
+        ds = predicted(job).rename(threshold="level").assign_coords(rule=[*FLAVOURS, "adam"])
+        line = {"theory_time": ds["first_passage_median"] - start, "theory_rms": late_rms(ds)}
+        theory.append(xr.Dataset(line))
+    lines: Any = xr.concat(theory, xr.DataArray(list(SETTINGS[:2]), dims="setting", name="setting"))
+    data = data.merge(lines.reindex(setting=list(SETTINGS))).isel(reg=0, drop=True)
     return labelled(
         data,
         "AMSGrad's flavours under l2",
@@ -101,7 +109,8 @@ def table(data: "xr.Dataset") -> "DataFrame":
         row = at | {f"t{level:g}": float(one["time"].sel(level=level)) for level in LEVELS}
         half = one.sel(level=0.5)
         row |= {"t0.5_low": float(half["low"]), "t0.5_high": float(half["high"])}
-        rows.append(row | {"rms": float(one["rms"])})
+        row |= {"rms": float(one["rms"]), "theory_t0.5": float(half["theory_time"])}
+        rows.append(row | {"theory_rms": float(one["theory_rms"])})
     return frame(rows)
 
 
@@ -122,6 +131,8 @@ def draw(data: "xr.Dataset") -> "Figure":
                 style: dict[str, Any] = dict(color=colour, lw=width, label=str(rule))
                 top.plot(one["lam"], one["time"].sel(level=0.5), marker="o", ms=3.5, **style)
                 bottom.plot(one["lam"], one["rms"], marker="o", ms=3.5, **style)
+                top.plot(one["lam"], one["theory_time"].sel(level=0.5), "k", lw=0.6, zorder=3)
+                bottom.plot(one["lam"], one["theory_rms"], "k", lw=0.6, zorder=3)
             plotting.mark_collapse(bottom)
             top.set(title=setting)
             bottom.set(xlabel="strength λ")
@@ -136,7 +147,7 @@ def draw(data: "xr.Dataset") -> "Figure":
             fig,
             f"l2; medians of {data.attrs['lanes']} lanes, {config_of(data)['steps']:,} steps. "
             "Dense: normal gradients of std 1e-3; rare: the same rms, but only one step in 1000. "
-            "Dotted: the paper's threshold.",
+            "Thin black: theory (regdyn.theory.predict). Dotted: the paper's threshold.",
         )
     return fig
 

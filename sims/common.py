@@ -55,6 +55,15 @@ def runs(
             done(job["steps"] * job["lanes"])
 
 
+def predicted(job: dict[str, Any]) -> "xr.Dataset":
+    """`regdyn.theory.predict` of a job of `runs`: the theory's line beside the simulation's."""
+    from regdyn.theory import predict
+
+    only_simulated = ("lanes", "seed", "keep_passages")
+    words = {name: value for name, value in job.items() if name not in only_simulated}
+    return predict(words.pop("rule"), **words)
+
+
 def labelled(data: Any, title: str, *, lanes: int, seed: int, **config: Any) -> Any:
     """The data with what made them as attributes: title, configuration, seed, versions."""
     from regdyn import store

@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sims.common import INK, LEVELS, frame, labelled, lanes_or, note, plain_log, runs, shown
+from sims.common import (
+    INK,
+    LEVELS,
+    frame,
+    labelled,
+    lanes_or,
+    note,
+    plain_log,
+    predicted,
+    runs,
+    shown,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -35,14 +46,14 @@ def run(*, lanes: int | None = None, seed: int = 0) -> "xr.Dataset":
     -------
     xarray.Dataset
         Dimensions theta0, level, rival: `crossover`, its standard error `error` (100 draws of the
-        lanes with replacement: all rules see the same gradients, so the lanes are paired), and
-        `limit`, the formula above.
+        lanes with replacement: all rules see the same gradients, so the lanes are paired),
+        `theory`, the same from `regdyn.theory.predict`, and `limit`, the formula above.
     """
     import xarray as xr
 
     lanes = lanes_or(lanes, LANES)
     shape = (len(STARTS), len(LEVELS), len(RIVALS))
-    crossover, error, limit = (np.full(shape, np.nan) for _ in range(3))
+    crossover, error, theory, limit = (np.full(shape, np.nan) for _ in range(4))
     jobs = [
         dict(
             rule=["adam", "sgd"], reg=["l2", "wd"], lam=STRENGTHS, steps=STEPS, lanes=lanes,
@@ -53,12 +64,13 @@ def run(*, lanes: int | None = None, seed: int = 0) -> "xr.Dataset":
     draws = np.random.default_rng(seed).integers(lanes, size=(DRAWS, lanes))
     for i, ds in enumerate(runs("crossover", jobs)):
         passage = ds["first_passage"].fillna(np.inf)
+        median = predicted(jobs[i])["first_passage_median"].fillna(np.inf)
         for (j, level), (k, (rule, reg)) in product(enumerate(LEVELS), enumerate(RIVALS)):
             if level < STARTS[i]:
-                ours, theirs = (
-                    passage.sel(rule=r, reg=g, threshold=level).values
-                    for r, g in (("adam", "l2"), (rule, reg))
-                )
+                pair = [dict(rule=r, reg=g) for r, g in (("adam", "l2"), (rule, reg))]
+                ours, theirs = (passage.sel(**at, threshold=level).values for at in pair)
+                lines = (median.sel(**at, threshold=level).values[:, None] for at in pair)
+                theory[i, j, k] = _crossing(*lines)
                 crossover[i, j, k] = _crossing(ours, theirs)
                 again = [_crossing(ours[:, at], theirs[:, at]) for at in draws]
                 error[i, j, k] = np.std(again) if np.isfinite(again).all() else np.nan
@@ -69,6 +81,7 @@ def run(*, lanes: int | None = None, seed: int = 0) -> "xr.Dataset":
         {
             "crossover": (dims, crossover, {"long_name": "strength of equal medians", **units}),
             "error": (dims, error, {"long_name": "its standard error", **units}),
+            "theory": (dims, theory, {"long_name": "the same by regdyn.theory.predict", **units}),
             "limit": (dims, limit, {"long_name": "the same without Adam's memory", **units}),
         },
         {
@@ -97,7 +110,7 @@ def _crossing(ours: np.ndarray, theirs: np.ndarray) -> float:
 
 def table(data: "xr.Dataset") -> "DataFrame":
     """One row per start, level and rival."""
-    names = ("crossover", "error", "limit")
+    names = ("crossover", "error", "theory", "limit")
     grid = product(data["theta0"].values, data["level"].values, data["rival"].values)
     rows = []
     for start, level, rival in grid:
@@ -122,6 +135,7 @@ def draw(data: "xr.Dataset") -> "Figure":
                 one = data.sel(level=level, rival=rival)
                 one = one.isel(theta0=np.argsort(one["theta0"].values))
                 ax.plot(one["theta0"], one["limit"], color=colour, lw=0.8, ls=":")
+                ax.plot(one["theta0"], one["theory"], color="k", lw=0.7, zorder=3)
                 ax.plot(
                     one["theta0"], one["crossover"], color=colour, marker="o", ms=3.5,
                     label=shown(level),
@@ -137,7 +151,8 @@ def draw(data: "xr.Dataset") -> "Figure":
         note(
             fig,
             f"Medians of {data.attrs['lanes']} lanes, Figure 4's gradients. Two standard errors "
-            "are smaller than a dot. Dotted: as if Adam had no memory.",
+            "are smaller than a dot. Thin black: theory (regdyn.theory.predict). Dotted: as if "
+            "Adam had no memory.",
         )
     return fig
 

@@ -24,6 +24,7 @@ from sims.common import (
     last_tenth,
     note,
     plain_log,
+    predicted,
     runs,
     shown,
     since,
@@ -56,7 +57,8 @@ def run(
     -------
     xarray.Dataset
         `burst_time`, `burst_low`, `burst_high` (beta2, reg, lam, level), `burst_rms` (beta2, reg,
-        lam); `rare_time`, ... (p, beta2, reg, level), `rare_rms` (p, beta2, reg).
+        lam); `rare_time`, ... (p, beta2, reg, level), `rare_rms` (p, beta2, reg). Of the burst
+        also `theory_time`, `theory_rms`, by `regdyn.theory.predict`.
     """
     import xarray as xr
 
@@ -94,6 +96,10 @@ def run(
             rare.rename({name: f"rare_{name}" for name in rare.data_vars}),
         ]
     )
+    theory = predicted(jobs[0]).rename(threshold="level", rule="beta2")
+    theory = theory.assign_coords(beta2=list(BETAS))
+    data["theory_time"] = theory["first_passage_median"]
+    data["theory_rms"] = late_rms(theory)
     return labelled(
         data, "the length of Adam's memory", lanes=lanes, seed=seed, steps=steps,
         filling=filling, rare_strength=RARE_STRENGTH, rare_rms=RARE_RMS,
@@ -115,7 +121,11 @@ def table(data: "xr.Dataset") -> "DataFrame":
             }  # fmt: skip
             row |= {f"t{level:g}": float(one[f"{kind}_time"].sel(level=level)) for level in LEVELS}
             row |= {f"t0.5_{end}": float(half[f"{kind}_{end}"]) for end in ("low", "high")}
-            rows.append(row | {"rms": float(one[f"{kind}_rms"])})
+            row["rms"] = float(one[f"{kind}_rms"])
+            burst = kind == "burst"
+            row["theory_t0.5"] = float(half["theory_time"]) if burst else np.nan
+            row["theory_rms"] = float(one["theory_rms"]) if burst else np.nan
+            rows.append(row)
     return frame(rows)
 
 
@@ -137,6 +147,10 @@ def draw(data: "xr.Dataset") -> "Figure":
                 both = one[name].sel(level=0.5) if name == "burst_time" else one[name]
                 ax.plot(span, both.sel(reg="l2"), color=colour, marker="o", ms=3.5, label=label)
                 ax.plot(span, both.sel(reg="wd"), color=colour, lw=0.9, ls="--")
+            for reg in data["reg"].values:
+                line = one.sel(reg=reg, level=0.5)
+                burst.plot(span, line["theory_time"], color="k", lw=0.6, zorder=3)
+                floor.plot(span, line["theory_rms"], color="k", lw=0.6, zorder=3)
             end = float(one["burst_rms"].sel(reg="l2")[-1])
             floor.annotate(
                 f"λ = {label}", (span[-1], end), (0, 3), textcoords="offset points", ha="right",
@@ -169,7 +183,8 @@ def draw(data: "xr.Dataset") -> "Figure":
             fig,
             f"Adam; dots and full lines l2, dashed wd. {data.attrs['lanes']} lanes, "
             f"{config_of(data)['steps']:,} steps. Rare: rms {shown(RARE_RMS)} whatever p, λ = "
-            f"{plotting.strength_label(RARE_STRENGTH)}. Dotted: the paper's threshold.",
+            f"{plotting.strength_label(RARE_STRENGTH)}. Thin black: theory "
+            "(regdyn.theory.predict). Dotted: the paper's threshold.",
         )
     return fig
 

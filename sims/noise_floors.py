@@ -20,6 +20,7 @@ from sims.common import (
     last_tenth,
     note,
     plain_log,
+    predicted,
     runs,
     share_text,
     shown,
@@ -54,7 +55,8 @@ def run(*, lanes: int | None = None, seed: int = 0, steps: int = TRAINING) -> "x
     xarray.Dataset
         Dimensions setting, rule, reg, lam: `rms` and `below` (root mean square of theta, and share
         of lanes below 1e-3, both over lanes and the last tenth of the run), `passed` (share of
-        lanes that were below 1e-3 at least once).
+        lanes that were below 1e-3 at least once), and `rms` and `below` as predicted by
+        `regdyn.theory.predict`: `theory_rms`, `theory_below`.
     """
     import xarray as xr
 
@@ -72,15 +74,25 @@ def run(*, lanes: int | None = None, seed: int = 0, steps: int = TRAINING) -> "x
         for gradient, schedule in SETTINGS.values()
     ]  # fmt: skip
     parts = []
-    for ds in runs("noise floors", jobs):
+    for ds, job in zip(runs("noise floors", jobs), jobs, strict=True):
+        theory = predicted(job)
         ever = ds["first_passage_count"].sum("step") / lanes
-        late = ds["share_below"].isel(step=slice(1, None)).mean("step")
-        part = {"rms": late_rms(ds), "below": late, "passed": ever}
+        late = slice(1, None)
+        part = {
+            "rms": late_rms(ds),
+            "below": ds["share_below"].isel(step=late).mean("step"),
+            "passed": ever,
+            "theory_rms": late_rms(theory),
+            "theory_below": theory["share_below"].isel(step=late).mean("step"),
+        }
         parts.append(xr.Dataset(part).isel(threshold=0, drop=True).drop_attrs())
     data = xr.concat(parts, xr.DataArray(list(SETTINGS), dims="setting", name="setting"))
     data["rms"].attrs = {"long_name": "root mean square of theta, late", "units": "theta"}
     data["below"].attrs = {"long_name": "share of lanes below 1e-3, late", "units": "1"}
     data["passed"].attrs = {"long_name": "share of lanes ever below 1e-3", "units": "1"}
+    for name in ("rms", "below"):
+        text = f"{data[name].attrs['long_name']}, by regdyn.theory.predict"
+        data[f"theory_{name}"].attrs = data[name].attrs | {"long_name": text}
     return labelled(
         data, "noise floors against the threshold", lanes=lanes, seed=seed, steps=steps,
         settings={name: list(map(str, pair)) for name, pair in SETTINGS.items()},
@@ -90,11 +102,12 @@ def run(*, lanes: int | None = None, seed: int = 0, steps: int = TRAINING) -> "x
 def table(data: "xr.Dataset") -> "DataFrame":
     """One row per setting, rule, regulariser and strength."""
     names = ("setting", "rule", "reg", "lam")
+    columns = ("passed", "below", "theory_below", "rms", "theory_rms")
     rows = []
     for at in product(*(data[name].values for name in names)):
         here: dict[str, Any] = dict(zip(names, at, strict=True))
         one = data.sel(here)
-        rows.append(here | {name: float(one[name]) for name in ("passed", "below", "rms")})
+        rows.append(here | {name: float(one[name]) for name in columns})
     return frame(rows)
 
 
@@ -115,6 +128,7 @@ def draw(data: "xr.Dataset") -> "Figure":
                 for rule, colour, width in lines:
                     one = data.sel(setting=setting, reg=reg, rule=rule)
                     ax.plot(one["lam"], one["rms"], color=colour, lw=width, label=str(rule))
+                    ax.plot(one["lam"], one["theory_rms"], "k.", ms=2)
                 plotting.mark_collapse(ax)
                 ax.set(xscale="log", yscale="log", ylim=(1e-7, 2), title=f"{setting}, {reg}")
                 plain_log(ax.yaxis, [1, 1e-3, 1e-6])
@@ -127,7 +141,8 @@ def draw(data: "xr.Dataset") -> "Figure":
         note(
             fig,
             f"θ from 1, {steps:,} steps, {data.attrs['lanes']} lanes. Dotted: 1e-3, the paper's "
-            "threshold for a dead filter. x0.1: learning rate and decay fall to a tenth after "
+            "threshold for a dead filter. Dots: theory (regdyn.theory.predict). x0.1: learning "
+            "rate and decay fall to a tenth after "
             "250/325 of the run, as in the paper. At the left not all have forgotten the start.",
         )
     return fig
