@@ -319,6 +319,37 @@ def test_rare_features(p, reg):
         assert abs(p * push / lam / seen - 1) > 0.02
 
 
+def test_adagrad_limits():
+    """Stretched exponential and decay without noise, against the pair of equations."""
+    noisy = laws.adagrad_noise_time(Adagrad(1e-2), 1e-3, 1e-2, 1.0, 0.1)
+    both = laws.adagrad_l2_time(Adagrad(1e-2), 1e-3, 1e-2, 1.0, 0.1)
+    assert noisy.valid and both.valid and noisy.value == pytest.approx(both.value, rel=0.01)
+    for level in (0.5, 0.1):
+        theta = replay(np.zeros((8000, 1)), Adagrad(1e-2), "l2", 0.03)[:, 0]
+        seen = int(np.argmax(theta <= level))
+        law = laws.adagrad_decay_time(Adagrad(1e-2), 0.03, 1.0, level)
+        assert law.valid and law.value == pytest.approx(seen, rel=0.02)
+        assert law.value == laws.adagrad_decay_time(Adagrad(1e-2), 0.3, 1.0, level).value
+    short = laws.adagrad_noise_time(Adagrad(1e-1), 1e-3, 1e-3, 1.0, 0.5)
+    assert not short.valid  # lambda theta as large as the noise
+
+
+def test_bursts_that_amsgrad_remembers():
+    """Median of the maximum over the paper's burst, and over a long one."""
+    rng = np.random.default_rng(6)
+    v = np.zeros(8000)
+    top, medians = v.copy(), {}
+    for t in range(1, 1001):
+        v = 0.99 * v + 0.01 * rng.standard_normal(8000) ** 2
+        top = np.maximum(top, v)
+        medians[t] = np.median(top)
+    for steps in (40, 100, 1000):
+        law = laws.amsgrad_burst(AMSGrad(), 1e-3, steps)
+        assert law.valid and law.value == pytest.approx(1e-6 * medians[steps], rel=0.02)
+    bare = 1 - 0.99**1000  # negative control: the mean of v
+    assert abs(bare / medians[1000] - 1) > 0.1
+
+
 def test_crossover_depends_on_the_level():
     """Fig. 4's rates: wd is faster above lambda ~ lr ln(theta0 / level) / (theta0 - level)."""
     found = [laws.crossover(Adam(), 1e-5, theta1=level) for level in (0.5, 0.1)]

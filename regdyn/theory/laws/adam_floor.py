@@ -32,7 +32,7 @@ def adam_l2_std(hp: Any, lam: float, sigma: float) -> Law:
     of theta^2. Without momentum it vanishes. Range: so beta2 must remember longer than beta1 once
     lr lambda is not small against sigma + eps.
     Assumption: independent Gaussian gradients, constant sigma.
-    Source: derived in docs/laws/adam_floor.md.
+    Source: derived in docs/laws/adam-floor.md.
     """
     b1, b2 = betas(hp)
     if lam == 0 or sigma == 0 or hp.lr == 0:

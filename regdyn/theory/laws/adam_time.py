@@ -47,7 +47,7 @@ def adam_l2_time(hp: Any, lam: float, sigma: float, theta0: float, theta1: float
     Assumption: independent Gaussian gradients, constant sigma; theta changes little within N1 and
     N2 steps. Neglected: the lags' second order; that theta spreads, of order
     kappa = lr lambda / (sigma + eps) while noise dominates.
-    Source: derived in docs/laws/adam_time.md.
+    Source: derived in docs/laws/adam-time.md.
     """
     if lam == 0 or hp.lr == 0:
         return invalid(math.inf, "Without decay or learning rate theta stays.")

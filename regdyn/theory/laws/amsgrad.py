@@ -22,6 +22,7 @@ from regdyn.rules import AMSGrad
 from regdyn.theory.laws.law import Law, invalid, judged, lag, samples
 from regdyn.theory.laws.markov import exit_table
 
+OPTAX = "optax's corrected v is noisy in the first steps: simulate it."
 _SHARES = (np.arange(8) + 0.5) / 8
 _CELLS = 200
 
@@ -36,34 +37,48 @@ def amsgrad_vmax(hp: AMSGrad, sigma: float, steps: float) -> Law:
     Source: extreme values of a Markov chain; Leadbetter, Lindgren, Rootzen (1983).
     """
     if hp.flavour == "optax":
-        return invalid(math.nan, "optax's corrected v is noisy in the first steps: simulate it.")
+        return invalid(math.nan, OPTAX)
     value = sigma**2 * _level(hp.beta2, steps, 0.5)
     return judged(value, {"the start of v": 2 * _start(hp, steps), "the grid of levels": 1e-3})
 
 
 def amsgrad_burst(hp: AMSGrad, sigma0: float, steps0: int, sigma: float = 0.0) -> Law:
-    r"""v_max that a burst of standard deviation `sigma0` for `steps0` steps leaves for ever.
+    r"""Median of the v_max that a burst of `sigma0` for `steps0` steps leaves for ever.
 
-    Formula: sigma_0^2 (1 - b2^steps0). Assumption: sigma << sigma_0, and v fluctuates little; half
-    of its relative standard deviation at the end of the burst is neglected. Flavours as in
-    `amsgrad_vmax`. Source: paper, section 4, for the argument.
+    Formula: sigma_0^2 (1 - b2^steps0) c, c from the waiting times above along the rising v (c = 1
+    while steps0 < 1 / (1 - b2)), less a third of v's relative variance while v is young: it is
+    skewed.
+    Assumption: independent Gaussian gradients, sigma << sigma_0 (neglected: the squared ratio).
+    Neglected: that the young v fluctuates otherwise than the old. Flavours as in `amsgrad_vmax`.
+    Source: paper, section 4, for the argument; docs/laws/amsgrad.md.
     """
     if hp.flavour == "optax":
-        return invalid(math.nan, "optax's corrected v is noisy in the first steps: simulate it.")
-    b2 = hp.beta2
-    mean = -math.expm1(steps0 * math.log(b2))
-    std = math.sqrt(2 * (1 - b2) / (1 + b2) * -math.expm1(2 * steps0 * math.log(b2)))
-    return judged(sigma0**2 * mean, {"noise of v": std / mean / 2, "sigma": (sigma / sigma0) ** 2})
+        return invalid(math.nan, OPTAX)
+    peak = _Peak(hp, 1e-9, 1.0, 1.0)
+    for _ in range(100):
+        peak.wait(0.0, steps0 / 100)
+    age = steps0 * (1 - hp.beta2)
+    mean = -math.expm1(steps0 * math.log(hp.beta2))
+    stationary = 2 / samples(hp.beta2)
+    variance = stationary * -math.expm1(2 * steps0 * math.log(hp.beta2)) / mean**2
+    value = sigma0**2 * mean * (peak.quantile(0.5) - math.exp(-age) * variance / 3)
+    young = 0.2 * math.sqrt(stationary) * math.exp(-age / 10) * -math.expm1(-age)
+    neglected = {"the young v": young + variance / 6, "sigma": (sigma / sigma0) ** 2}
+    return judged(value, neglected)
 
 
 def amsgrad_l2_time(hp: AMSGrad, lam: float, sigma: float, theta0: float, theta1: float) -> Law:
     r"""Steps until the mean of theta falls from `theta0` to `theta1` under AMSGrad and L2.
 
-    Formula: t = int dtheta (sqrt(v_max) + eps) / (lr lambda theta) - (N1 + 1/2) ln(theta_0 /
-    theta_1), v_max the median above, along the way. While lambda theta_0 << sigma the rate is
-    lr lambda / sqrt(v_max), while it is >> sigma it is lr / theta_0.
+    Formula, v_max the median above, along the way::
+
+        t = int dtheta (sqrt(v_max) + eps) / (lr lambda theta)
+            - (N1 + 1/2) ln(theta_0 / theta_1) + (pi^2 / 6) N1^2 rate_0
+
+    While lambda theta_0 << sigma the rate is lr lambda / sqrt(v_max), while it is >> sigma it is
+    lr / theta_0.
     Assumption: independent Gaussian gradients, constant sigma, theta slower than v. v's own
-    lag and start are followed. Neglected: the second order of m's lag, the spread of theta and of
+    lag and start are followed. Neglected: the second order of the lags, the spread of theta and of
     v_max, the fluctuation of v in its first steps.
     Source: derived in docs/laws/amsgrad.md.
     """
@@ -73,20 +88,24 @@ def amsgrad_l2_time(hp: AMSGrad, lam: float, sigma: float, theta0: float, theta1
     width = math.log(theta0 / theta1) / _CELLS
     peak, time, rate0 = _Peak(hp, lam, sigma, theta0), 0.0, 0.0
     for theta in np.sqrt(grid[1:] * grid[:-1]):
-        duration = width / peak.rate()
-        rate0 = rate0 or peak.rate()
-        peak.wait(theta, duration)
+        rate = peak.rate()
+        duration, rate0 = width / rate, rate0 or rate
+        peak.wait(theta * math.exp(rate / 2), duration)  # a step sees theta half a step ago
         time += duration
-    value = time - (lag(hp.beta1) + 0.5) * math.log(theta0 / theta1)
+    n1, n2 = lag(hp.beta1), lag(hp.beta2)
+    value = time - (n1 + 0.5) * math.log(theta0 / theta1) + math.pi**2 / 6 * n1**2 * rate0
     a0 = (lam * theta0 / sigma) ** 2
     signal = a0 / (1 + a0)
     spread = math.log(peak.quantile(0.75) / peak.quantile(0.25))
     neglected = {
-        "the lag of m": ((1 + lag(hp.beta1)) * rate0) ** 2,
+        "the lag of m": ((1 + n1) * rate0) ** 2 + 1.2 * n1**3 * rate0**2 / value,
+        "the lag of m, and a step's length, in v_max": (0.25 * n1 + 0.2) * signal * rate0,
         "the spread of theta": 0.5 * rate0 * (1 - signal),
         "the spread of v_max": spread**2 / 8,
         "the start of v": (1 - signal) * _start(hp, time),
     }
+    if hp.flavour == "original":  # m and v start at 0, uncorrected
+        neglected["the start without bias correction"] = (n1 + 1.4 * n2) / value
     return judged(value, neglected)
 
 
@@ -104,16 +123,17 @@ def amsgrad_l2_std(hp: AMSGrad, lam: float, sigma: float, *, theta0: float, step
     while left > 0 and theta > 1e-3 * min(theta0, sigma / lam):
         rate = peak.rate()
         duration = min(0.02 / rate, left)
-        peak.wait(theta * math.exp(-rate * duration / 2), duration)
+        peak.wait(theta * math.exp((1 - duration) * rate / 2), duration)
         theta, left = theta * math.exp(-rate * duration), left - duration
     peak.wait(0.0, max(left, 0.0))
-    b1 = hp.beta1
+    b1, start = hp.beta1, hp.lr * lam / (math.hypot(sigma, lam * theta0) + hp.eps)
     D = sigma * np.sqrt([peak.quantile(share) for share in _SHARES]) + hp.eps
     rates = hp.lr * lam / D
     V = hp.lr * sigma**2 * (1 + b1) / (lam * D * (2 * (1 + b1) - (1 - b1) * rates))
     rate = float(np.median(rates))
     a0 = (lam * theta0 / sigma) ** 2
     neglected = {
+        "the lag of m in v_max": 0.25 * a0 / (1 + a0) * lag(b1) * start,
         "theta's own v": 0.25 * rate * min(1.0, sigma / (float(D[0]) - hp.eps)) ** 2,
         "the start": math.exp(-2 * rate * steps),
         "the start of v": _start(hp, steps) / (1 + a0),
@@ -126,7 +146,7 @@ def step_noise(
 ) -> tuple[float, dict[str, float]] | str:
     """R_0 + 2 sum q^k R_k of AMSGrad's steps under weight decay, and what is neglected."""
     if hp.flavour == "optax":
-        return "optax's corrected v is noisy in the first steps: simulate it."
+        return OPTAX
     if not math.isfinite(steps):
         return "AMSGrad's v_max grows like a logarithm: give the number of steps."
     time = max(steps - 0.5 / (1 - q), steps / 2)  # when the steps were made that are still seen

@@ -25,7 +25,7 @@ from regdyn.theory.laws.weight_decay import wd_std, wd_time
 TIMES: dict[str, tuple[Callable[..., Law], ...]] = {
     "adam": (adam_l2_time, mean_field_time),
     "rmsprop": (adam_l2_time, mean_field_time),
-    "amsgrad": (mean_field_time, amsgrad_l2_time),
+    "amsgrad": (amsgrad_l2_time, mean_field_time),
     "adagrad": (adagrad_l2_time,),
     "adadelta": (adadelta_l2_time, mean_field_time),
     "lion": (lion_l2_time, mean_field_time),

@@ -62,7 +62,7 @@ def exit_table(b: float) -> tuple[np.ndarray, np.ndarray]:
     """(levels, ln of `exit_time`), from the bulk of v to levels that 10^9 steps do not reach."""
     std = math.sqrt(2 * (1 - b) / (1 + b))
     levels, logs = [], []
-    for x in np.arange(-2.0, 40.0, 0.25):
+    for x in np.arange(-2.0, 40.0, 0.5):
         level = 1 + x * std
         if level > 0.8 * _low(b) + 0.2:
             time = exit_time(b, level)

@@ -21,7 +21,7 @@ from typing import Any
 from regdyn import rules
 from regdyn.theory.laws.gaussian import EXACT_BELOW, slope
 from regdyn.theory.laws.law import Law, betas, first_below, invalid, judged, overlap, samples
-from regdyn.theory.laws.signs import sign_noise
+from regdyn.theory.laws.signs import sign_growth, sign_std
 
 LONGEST = 200_000
 """Steps after which the recursion gives up."""
@@ -34,7 +34,7 @@ def mean_field_time(hp: Any, lam: float, sigma: float, theta0: float, theta1: fl
     Assumption: independent Gaussian gradients, constant sigma; theta spreads little: neglected is
     kappa = lr lambda / (sigma + eps) while noise dominates; at the start, second order in 1 / t.
     Range: at most 200000 steps. Exact without noise.
-    Source: mean-field limit; the correction is a Taylor expansion (docs/laws/mean_field.md).
+    Source: mean-field limit; the correction is a Taylor expansion (docs/laws/mean-field.md).
     """
     name = rules.name_of(hp)
     if name not in MEANS or lam == 0 or hp.lr == 0:
@@ -58,12 +58,15 @@ def _neglected(hp: Any, lam: float, sigma: float, path: list[float]) -> dict[str
     """
     eps = math.sqrt(hp.eps) if isinstance(hp, rules.Adadelta) else getattr(hp, "eps", 0.0)
     forget = 1 - getattr(hp, "beta2", getattr(hp, "alpha", 1.0))
-    level, power = _noise(hp, sigma)
+    level, powers = _noise(hp, sigma)
     P = total = noise = fluctuation = 0.0
     for t, theta in enumerate(path, 1):
         S = math.hypot(level, lam * theta)
         share = (level / S) ** 2 * S / (S + eps) if S else 0.0
+        if isinstance(hp, rules.Lion) and level:  # the slope of an error function
+            share = math.exp(-math.pi / 4 * (lam * theta / level) ** 2)
         kappa = hp.lr * lam / (S + eps)
+        power = powers[min(t, len(powers)) - 1]
         P += power * (hp.lr * level / (S + eps)) ** 2 - 2 * kappa * share * P
         P = max(P, 0.0)
         noise += share
@@ -79,19 +82,18 @@ def _neglected(hp: Any, lam: float, sigma: float, path: list[float]) -> dict[str
     if isinstance(hp, rules.AMSGrad):
         square = (lam * path[0] / sigma) ** 2 if sigma else math.inf
         wide = math.sqrt((2 + 4 * square) / samples(hp.beta2)) / (1 + square) if sigma else 0.0
-        neglected["the noise of v_max"] = 0.5 * wide + 2 * noise / n / math.sqrt(samples(hp.beta2))
+        wide = 0.5 * wide + 2 * noise / n / math.sqrt(samples(hp.beta2))
+        neglected["the noise of v_max"] = -wide * math.expm1(-n * (1 - hp.beta2))
     if isinstance(hp, rules.Adadelta):
         neglected["the fluctuation of v and X"] = fluctuation / n
     return neglected
 
 
-def _noise(hp: Any, sigma: float) -> tuple[float, float]:
-    """(what noise adds to S, long-run variance of the steps that noise makes, in units of lr)."""
+def _noise(hp: Any, sigma: float) -> tuple[float, list[float]]:
+    """(what noise adds to S, variance that noise adds to a sum of steps at step t, per lr^2)."""
     if not isinstance(hp, rules.Lion):
-        return sigma, 1.0
-    b1, b2 = hp.beta1, hp.beta2
-    std = sigma * math.sqrt((1 - b1) ** 2 + b1 * b1 * (1 - b2) / (1 + b2))
-    return math.sqrt(math.pi / 2) * std, sign_noise(hp, 1.0)
+        return sigma, [1.0]
+    return math.sqrt(math.pi / 2) * sigma * sign_std(hp), sign_growth(hp).tolist()
 
 
 def _loss(hp: rules.Adadelta, g: float, sigma: float, t: int) -> float:

@@ -63,7 +63,7 @@ def wd_std(hp: Any, lam: float, sigma: float, *, reg: str = "wd", steps: float =
 
     Assumption: independent Gaussian gradients, constant sigma. Range: sgd and lion exact; adam and
     rmsprop all eps, to first order in 1 / nu; the others: see their modules.
-    Source: derived in docs/laws/weight_decay.md.
+    Source: derived in docs/laws/weight-decay.md.
     """
     q, after = _factors(reg, lam, hp)
     if q >= 1 or sigma == 0:
