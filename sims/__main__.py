@@ -69,7 +69,9 @@ def studies() -> dict[str, Any]:
 
 def _main(settings: Settings) -> int:
     """List, or run one study, or all that are quick."""
+    from regdyn import random
     from regdyn.checks import choose
+    from sims.common import lanes_or
 
     known = studies()
     if settings.name is None:
@@ -77,6 +79,8 @@ def _main(settings: Settings) -> int:
         for name, study in known.items():
             print(f"{name:<{width}}{study.QUESTION}")
         return 0
+    random.check_seed(settings.seed)
+    lanes_or(settings.lanes, 1)
     if settings.name != "all":
         name = settings.name.replace("_", "-")
         choose("study", name, [*known, "all"])
@@ -93,11 +97,8 @@ def _main(settings: Settings) -> int:
 
 def _run(name: str, study: Any, settings: Settings, out: Path) -> None:
     """Compute, write, print."""
-    from regdyn import random, store
-    from sims.common import lanes_or
+    from regdyn import store
 
-    random.check_seed(settings.seed)
-    lanes_or(settings.lanes, 1)  # bad input ends here, before anything is made
     with store.folder(out):
         data = study.run(lanes=settings.lanes, seed=settings.seed)
         _write(study, data, out)

@@ -50,7 +50,8 @@ def run(*, lanes: int | None = None, seed: int = 0, steps: int = TRAINING) -> "x
     -------
     xarray.Dataset
         Dimensions way, lam, sigma: `time` (median first step below 0.5), `passed`, `below` (share
-        of lanes and of the recorded steps of the last tenth), `rms`.
+        of lanes and of the recorded steps of the last tenth), `rms`; and `regime`, the regime at
+        the start by `regdyn.theory.regimes`.
     """
     import xarray as xr
 
@@ -86,7 +87,19 @@ def run(*, lanes: int | None = None, seed: int = 0, steps: int = TRAINING) -> "x
     data["passed"].attrs = {"long_name": "share of lanes ever below 1e-3", "units": "1"}
     data["below"].attrs = {"long_name": "share of lanes below 1e-3, late", "units": "1"}
     data["rms"].attrs = {"long_name": "root mean square of theta, late", "units": "theta"}
+    data["regime"] = (("way", "lam", "sigma"), _regimes(), {"long_name": "regime at the start"})
     return labelled(data, "phase diagram", lanes=lanes, seed=seed, steps=steps, theta0=1.0)
+
+
+def _regimes() -> np.ndarray:
+    """Name of the regime at theta = 1, by theory, for every cell."""
+    from regdyn.theory.regimes import regime
+
+    names = [
+        regime(rule, reg, lam, sigma, 1.0).name
+        for (rule, reg), lam, sigma in product(WAYS, STRENGTHS, SIGMAS)
+    ]
+    return np.reshape(names, (len(WAYS), len(STRENGTHS), len(SIGMAS)))
 
 
 def table(data: "xr.Dataset") -> "DataFrame":
@@ -96,6 +109,7 @@ def table(data: "xr.Dataset") -> "DataFrame":
         at: dict[str, Any] = {"way": way, "lam": lam, "sigma": sigma}
         one = data.sel(at)
         row = {"t0.5": float(one["time"])}
+        row["regime"] = str(one["regime"].item())
         rows.append(at | row | {name: float(one[name]) for name in ("passed", "below", "rms")})
     return frame(rows)
 
@@ -126,18 +140,18 @@ def draw(data: "xr.Dataset") -> "Figure":
                 values = data[name].sel(way=way).values.T
                 limits = {} if norms[i] else {"vmin": 0, "vmax": 1}
                 maps[i] = ax.pcolormesh(
-                    lam, sigma, values, norm=norms[i], cmap="cividis", shading="nearest", **limits
+                    _edges(lam), _edges(sigma), values, norm=norms[i], cmap="cividis", **limits
                 )
                 ax.set(xscale="log", yscale="log", facecolor="0.85")
                 plain_log(ax.xaxis, [1e-6, 1e-4, 1e-2])
                 plain_log(ax.yaxis, [1e-8, 1e-6, 1e-4, 1e-2, 1])
             span = np.geomspace(lam[0], lam[-1], 50)
-            if way == "adam l2":
-                column[0].plot(span, span, color="w", lw=1.2, ls="--")
+            _name_regimes(column[0], data["regime"].sel(way=way))
             column[1].plot(span, floor_sigma(str(way), span), color="w", lw=1.2, ls="--")
             column[0].set_title(way)
             column[1].set_xlabel("strength λ")
-            column[1].set_ylim(sigma[0] / 1.8, sigma[-1] * 1.8)
+        axes[0][0].set_xlim(_edges(lam)[[0, -1]])
+        axes[0][0].set_ylim(_edges(sigma)[[0, -1]])
         for ax in axes[:, 0]:
             ax.set_ylabel("std σ of the gradients")
         fig.colorbar(maps[0], ax=axes[0], label="steps to 0.5")
@@ -145,11 +159,40 @@ def draw(data: "xr.Dataset") -> "Figure":
         note(
             fig,
             f"Constant gradients of std σ, start 1, {config_of(data)['steps']:,} steps, "
-            f"{data.attrs['lanes']} lanes. Grey: fewer than half get below 0.5. Dashed, above: "
-            "λθ₀ = σ; below: the noise floor's rms is 1e-3, to leading order. Where σ is large, "
-            "noise and not decay brings SGD below 0.5.",
+            f"{data.attrs['lanes']} lanes. Grey: fewer than half get below 0.5. Above: "
+            "regimes at the start, by theory. Below, dashed: the noise floor's rms is 1e-3, to "
+            "leading order.",
         )
     return fig
+
+
+def _edges(centres: np.ndarray) -> np.ndarray:
+    """Edges of the cells of a logarithmic grid of half a factor of ten."""
+    half = 10**0.25
+    return np.append(centres / half, centres[-1] * half)
+
+
+def _name_regimes(ax: Any, regimes: "xr.DataArray") -> None:
+    """White lines between the regimes, and their names in their middle."""
+    lam, sigma = regimes["lam"].values, regimes["sigma"].values
+    for name in np.unique(regimes.values):
+        inside = regimes.values == name
+        if not inside.all():
+            ax.contour(lam, sigma, inside.T.astype(float), [0.5], colors="w", linewidths=0.8)
+        i, j = (np.median(at) for at in np.nonzero(inside))
+        words = "noise\nfloor" if name.startswith("floor") else name.replace("-", "-\n")
+        narrow = np.ptp(np.nonzero(inside)[0]) < 3
+        ax.text(
+            lam[int(i)], sigma[int(j)], words, color="w", fontsize=7.5, rotation=90 * narrow,
+            ha="center", va="center", path_effects=_outline(),
+        )  # fmt: skip
+
+
+def _outline() -> list[Any]:
+    """Dark edges, so that white words can be read on any ground."""
+    from matplotlib.patheffects import withStroke
+
+    return [withStroke(linewidth=1.5, foreground="0.2")]
 
 
 def answer(data: "xr.Dataset") -> str:

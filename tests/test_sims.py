@@ -56,6 +56,10 @@ def small(monkeypatch):
     monkeypatch.setattr(crossover, "DRAWS", 20)
     monkeypatch.setattr(intermittency, "STRENGTH", 1e-2)  # to be in balance after 2,000 steps
     monkeypatch.setattr(intermittency, "_law", lambda *_: math.nan)  # ten seconds
+    shape = [
+        len(axis) for axis in (phase_diagram.WAYS, phase_diagram.STRENGTHS, phase_diagram.SIGMAS)
+    ]
+    monkeypatch.setattr(phase_diagram, "_regimes", lambda: np.full(shape, "sign-like"))  # twenty
 
     def make(name):
         if name not in MADE:
@@ -398,6 +402,17 @@ def test_adams_two_regimes(small):
     # 0.5 / lr, and some 45 steps of lag: (N2 - N1) ln 2 with N = beta / (1 - beta), to 10 steps
     assert strong == pytest.approx(500 + (99 - 9) * math.log(2) - 15, abs=15)
     assert not float(half.sel(sigma=1e-2)) < 1500  # NaN: not within 2,000 steps
+
+
+def test_the_regimes_of_the_committed_table_are_where_the_simulation_sees_them():
+    """Sign-like: some 0.5 / lr steps to 0.5. Linear: the half-life of the rate lambda."""
+    table = committed("phase-diagram")
+    adam = table.query("way == 'adam l2'").groupby("regime")["t0.5"]
+    assert adam.max()["sign-like"] < 1000 < adam.median()["noise-dominated"]
+    linear = table.query("regime == 'linear' and lam >= 1e-4 and sigma <= 1e-4")
+    assert set(linear["way"]) == {"adam wd", "sgd l2"}
+    off = linear["t0.5"] * -np.log1p(-linear["lam"]) / math.log(2) - 1
+    assert (off.abs() < 0.08).all()  # whole steps: 7 where the law has 6.6
 
 
 def test_the_line_of_the_floor_parts_those_that_stay(small):
