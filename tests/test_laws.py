@@ -251,6 +251,17 @@ def test_edge_of_stability():
         assert law.valid is decays
 
 
+@pytest.mark.parametrize(("b2", "low", "high"), [(0.999, 0.99, 1.02), (0.99, 1.04, 1.1)])
+def test_the_edge_is_modulated_where_momentum_remembers(b2, low, high):
+    """The cycle is exact, but delayed by N1 it is not steady: 7 % more at N1 / N2 = 0.09."""
+    hp = Adam(1e-2, 0.9, b2, 1e-12)
+    run = lanes_of(hp, "l2", 1e-2, 1e-8, 20_000, lanes=128, theta0=0.0)
+    law = laws.edge_floor(hp, 1e-2, 1e-8)
+    rms = math.sqrt((run.theta[run.step > 10_000] ** 2).mean())
+    assert low < rms / law.value < high
+    assert law.valid is (b2 == 0.999)
+
+
 def test_the_bound_of_the_eps_endgame_holds_in_the_simulator():
     """Just below lr lambda / eps = 38 theta decays, just above it grows."""
     lam, hp = 1e-3, Adam(1e-3)

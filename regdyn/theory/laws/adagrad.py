@@ -6,7 +6,7 @@ Two limits are closed; the pair of equations serves between them.
 
 noise        S = S_0 + sigma^2 t: a stretched exponential, exp(-2 lr lambda sqrt(t) / sigma)
 decay        S = sum of lambda^2 theta^2: theta^2 + (4 lr / lambda) sqrt(S) is conserved, and
-             lambda drops out: at last the rate is lr / y, y = theta_0 + theta_0^2 / (4 lr)
+             lambda drops out: at last the rate is lr / y, y = theta_0^2 / (4 lr) + 0.73 theta_0
 
 There is no stationary state: the standard deviation falls as t^(-1/4).
 """
@@ -40,20 +40,26 @@ def adagrad_noise_time(
 
         t = ((sqrt(S_0) + sigma^2 ln(theta_0 / theta_1) / (2 lr lambda))^2 - S_0) / sigma^2
 
+    At S_0 = 0 the first sums are noisy: for Gaussian gradients the slope of E[g_t / sqrt(S_t)] is
+    sqrt(2) [G(t + 2) - G(t)] / sigma, G(t) = Gamma((t + 1) / 2) / Gamma(t / 2), whose sum over
+    steps is 2 sqrt(t) - c instead of 2 sqrt(t), c = sqrt(2 / pi) + sqrt(pi / 2) = 2.05:
+
+        t = (sigma ln(theta_0 / theta_1) / (lr lambda) + c)^2 / 4
+
     Assumption: independent Gaussian gradients, lambda theta << sigma. Neglected: half of
-    lambda^2 theta_0^2 / (sigma^2 + S_0), eps, and without S_0 the first steps, where E[1 / sqrt(S)]
-    is smaller: of order 1 / sqrt(t).
+    lambda^2 theta_0^2 / (sigma^2 + S_0), eps, and that a step is not small, (lr lambda / sigma)^2.
     Source: mean field; docs/laws/adagrad.md.
     """
     if lam == 0 or hp.lr == 0 or sigma == 0:
         return invalid(math.inf, "Without decay, learning rate or noise this limit is empty.")
     half = sigma**2 * math.log(theta0 / theta1) / (2 * hp.lr * lam)
-    value = ((math.sqrt(S0) + half) ** 2 - S0) / sigma**2
+    first = 0.0 if S0 else sigma * (math.sqrt(2 / math.pi) + math.sqrt(math.pi / 2)) / 2
+    value = ((math.sqrt(S0) + half + first) ** 2 - S0) / sigma**2
     root = math.sqrt(S0 + sigma**2 * value)
     neglected = {
         "lambda theta": 0.5 * (lam * theta0) ** 2 / (sigma**2 + S0),
         "eps": 2 * hp.eps / root,
-        "the first steps": 0.0 if S0 else 3.4 * sigma / (2 * half),
+        "the length of a step": (hp.lr * lam) ** 2 / (sigma**2 + S0) * math.log(1 + value),
     }
     return judged(value, neglected)
 
@@ -61,16 +67,19 @@ def adagrad_noise_time(
 def adagrad_decay_time(hp: Adagrad, lam: float, theta0: float, theta1: float) -> Law:
     r"""Steps from `theta0` to `theta1` without noise, whatever lambda.
 
-    Formula: t = (y / lr) ln(theta_0 / theta_1) - (theta_0^2 - theta_1^2) / (8 lr^2) with
-    y = (4 lr theta_0 + theta_0^2) / (4 lr) from the invariant theta^2 + (4 lr / lambda) sqrt(S),
-    whose value after the first step is theta_0^2 + 4 lr theta_0.
-    Assumption: sigma = 0, eps << lambda theta_0; neglected: lr / theta_0, the first steps.
-    Source: mean field; the invariant: docs/laws/adagrad.md.
+    Formula: t = (y / lr) ln(theta_0 / theta_1) - (theta_0^2 - theta_1^2) / (8 lr^2), from the
+    invariant theta^2 + (4 lr / lambda) sqrt(S) = 4 lr y with y = theta_0^2 / (4 lr) + 0.73 theta_0:
+    -zeta(1/2) / 2 = 0.73 is what the first steps, where S jumps, add to it.
+    Assumption: sigma = 0, eps << lambda theta_0; neglected: (lr / theta_0)^2, half a step.
+    Source: mean field; docs/laws/adagrad.md.
     """
-    y = theta0 + theta0**2 / (4 * hp.lr)
+    y = theta0**2 / (4 * hp.lr) + 0.5 * 1.4603545088 * theta0
     value = y / hp.lr * math.log(theta0 / theta1) - (theta0**2 - theta1**2) / (8 * hp.lr**2)
     damped = hp.eps / (lam * theta0) if lam else math.inf
-    return judged(value, {"the first steps": hp.lr / theta0, "eps": damped})
+    return judged(
+        value,
+        {"the length of a step": (hp.lr / theta0) ** 2 + 0.5 / abs(value), "eps": damped},
+    )
 
 
 def adagrad_l2_time(hp: Adagrad, lam: float, sigma: float, theta0: float, theta1: float) -> Law:
