@@ -108,9 +108,8 @@ def table(data: "xr.Dataset") -> "DataFrame":
     for way, lam, sigma in product(data["way"].values, data["lam"].values, data["sigma"].values):
         at: dict[str, Any] = {"way": way, "lam": lam, "sigma": sigma}
         one = data.sel(at)
-        row = {"t0.5": float(one["time"])}
-        row["regime"] = str(one["regime"].item())
-        rows.append(at | row | {name: float(one[name]) for name in ("passed", "below", "rms")})
+        row = at | {"t0.5": float(one["time"]), "regime": str(one["regime"].item())}
+        rows.append(row | {name: float(one[name]) for name in ("passed", "below", "rms")})
     return frame(rows)
 
 
