@@ -67,7 +67,9 @@ def run(*, lanes: int | None = None, seed: int = 0) -> "xr.Dataset":
         median = predicted(jobs[i])["first_passage_median"].fillna(np.inf)
         for (j, level), (k, (rule, reg)) in product(enumerate(LEVELS), enumerate(RIVALS)):
             if level < STARTS[i]:
-                pair = [dict(rule=r, reg=g) for r, g in (("adam", "l2"), (rule, reg))]
+                pair: list[dict[str, Any]] = [
+                    dict(rule=r, reg=g) for r, g in (("adam", "l2"), (rule, reg))
+                ]
                 ours, theirs = (passage.sel(**at, threshold=level).values for at in pair)
                 lines = (median.sel(**at, threshold=level).values[:, None] for at in pair)
                 theory[i, j, k] = _crossing(*lines)
