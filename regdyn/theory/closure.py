@@ -78,15 +78,19 @@ def largest_grid(form, steps, noise, K, theta0):
 
 
 @compiled
-def spread(c, form, noise, gains, K, b, s, before, after, ratio):
-    """Covariances after a step: the linear map applied; also its theta row's first two entries."""
+def spread(c, form, v_row, noise, gains, K, b, s, before, after, ratio):
+    """Covariances after a step: the linear map applied; also what it does to (theta, m).
+
+    v_row = (bv, kv) of what stands in v's place: v; AMSGrad's largest v; Adadelta's Y.
+    """
     phi, square = noise
     # with the noise to come
     tx, mx, vx = phi * c.tx, phi * c.mx, phi * c.vx
     ty, my, vy = phi * phi * c.ty, phi * phi * c.my, phi * phi * c.vy
-    g2 = 2.0 * b * form.kv
+    bv, kv = v_row
+    g2 = 2.0 * b * kv
     m0, m1, mX = form.km * K, form.bm, form.km * s * ratio
-    v0, v2, vX, vY = g2 * K, form.bv, g2 * s, form.kv * s * s
+    v0, v2, vX, vY = g2 * K, bv, g2 * s, kv * s * s
     t0 = after * (before - gains.d * form.cg * K + gains.v * v0)
     t1, t2 = -after * gains.d * form.cm, after * gains.v * v2
     tX = after * (gains.v * vX - gains.d * gains.noise * form.cg * s)
@@ -110,6 +114,12 @@ def spread(c, form, noise, gains, K, b, s, before, after, ratio):
         tt, tm, tv, mm, mv, vv, x0 + tX, x1 + mX, x2 + vX, y0 + square * tY, y1, y2 + square * vY
     )
     return new, after * (before - gains.d * form.cg * K), t1, m0
+
+
+@compiled
+def in_place_of_v(c, var):
+    """Covariances with a variable of variance `var` in v's place."""
+    return Cov(c.tt, c.tm, c.tv, c.mm, c.mv, var, c.tx, c.mx, 0.0, c.ty, c.my, 0.0)
 
 
 @compiled
@@ -162,11 +172,11 @@ def closure(form, steps, noise, force, order, theta0, at, levels, out, passed):
     mean, m, v = theta0, 0.0, 0.0
     c = Cov(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     own = Own(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    largest, x, F = Largest(0.0, 0.0, 0, 0), np.ones(1), np.ones(1)
+    largest, x, F = Largest(0.0, 0.0, 0.0, 0, 0), np.ones(1), np.ones(1)
     if form.kind == AMSGRAD and full:
         x, F = largest_grid(form, steps, noise, K, theta0)
     Y = (form.eps, 0.0, form.eps * form.eps, 0.0)
-    seen_of_m, ratio = 0.0, 1.0
+    seen_of_m, ratio, v_row = 0.0, 1.0, (form.bv, form.kv)
     log_slow, log_fast, run_slow, run_fast = 0.0, 0.0, 1.0, 1.0  # products of the modes
     level, j = 0, 0
     while level < levels.shape[0] and abs(mean) < levels[level]:
@@ -190,7 +200,7 @@ def closure(form, steps, noise, force, order, theta0, at, levels, out, passed):
             cross = form.cg * K * c.tm + form.cg * s * phi * c.mx
             var = form.cg * form.cg * (square_g - b * b) + form.cm * (form.cm * c.mm + 2.0 * cross)
             lag1 = form.cm * (form.cg * form.km * s2 + form.cm * form.bm * c.mm)
-            gains = sign_gains(size, d, var, lag1, form.bm)
+            gains = sign_gains(size, d, var if full else 0.0, lag1, form.bm)
         else:
             old, new = own, Own(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
             slow = (0.0, 0.0)
@@ -202,17 +212,21 @@ def closure(form, steps, noise, force, order, theta0, at, levels, out, passed):
             bias, seen = own.dv / seen_of_m, (v, own.v, own.third)
             if form.kind == ADADELTA:
                 before_v = (v_before, old.v)
-                gains = adadelta_gains(size, form, d, seen, bias, slow, Y, before_v)
+                gains = adadelta_gains(size, form, d, seen, bias, (b, K, c.tt, c.tv), Y, before_v)
+                c = in_place_of_v(c, max(Y[2] - Y[0] * Y[0], 0.0) if full else 0.0)
+                before_Y = Y[0]
                 Y = next_Y(Y, form, xy[1], b, s2 if full else 0.0, square_g, seen, before_v)
+                v_row = (min((Y[0] - form.kv * form.eps) / before_Y, 1.0), 0.0)
             elif form.kind == AMSGRAD:
                 inner = steps.inner[t - 1]
-                largest, fresh = largest_of(largest, x, F, seen, inner, t, form)
-                top, var = largest.mean, largest.var
+                largest = largest_of(largest, x, F, seen, inner, t, form)
+                top, var, fresh = largest.mean, largest.var, largest.fresh
                 seen = (top, var, 2.0 * var * var / top if top > 0.0 else 0.0)
+                slow = (form.cg * K * c.tv + form.cm * c.mv, 0.0)
                 gains = root_gains(
-                    size, steps.root[t - 1], form.eps, d, seen, bias * inner * fresh, (0.0, 0.0)
+                    size, steps.root[t - 1], form.eps, d, seen, bias * inner * fresh, slow
                 )
-                gains = Gains(gains.mean, gains.d, 0.0, gains.noise, 0.0)
+                c, v_row = in_place_of_v(c, var), (1.0 - fresh, 0.0)
             else:
                 gains = root_gains(size, steps.root[t - 1], form.eps, d, seen, bias, slow)
             ratio = 1.0 + (gains.noise - 1.0) * steps.settle[t - 1]
@@ -221,7 +235,7 @@ def closure(form, steps, noise, force, order, theta0, at, levels, out, passed):
             lag = 0.0
             if form.bm > 0.0 and size > 0.0:
                 lag = gains.d / size * steps.future[t - 1] * form.cm / form.bm
-        c, a, a01, a10 = spread(c, form, xy, gains, K, b, s, before, after, ratio)
+        c, a, a01, a10 = spread(c, form, v_row, xy, gains, K, b, s, before, after, ratio)
         m = form.bm * m + form.km * b
         mean = after * (before * mean - gains.mean)
         slow_z, fast_z, turn = roots(a, a01, a10, form.bm)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from regdyn.compile import compiled
 from regdyn.theory.largest import update
-from regdyn.theory.moments import cdf, divided, inverse, inverse_root, pdf
+from regdyn.theory.moments import divided, inverse, inverse_root, pdf
 
 
 class Gains(NamedTuple):
@@ -41,10 +41,11 @@ class Own(NamedTuple):
 
 
 class Largest(NamedTuple):
-    """AMSGrad's largest v: mean and variance, step of the last look, first level with F > 0."""
+    """AMSGrad's largest v: moments, chance of a new one in a step, and where `update` stands."""
 
     mean: float
     var: float
+    fresh: float
     looked: int
     start: int
 
@@ -61,19 +62,18 @@ def slow_part(c, form, b, K, own):
 
 @compiled
 def largest_of(largest, x, F, v, inner, t, form):
-    """AMSGrad: the largest v * inner so far, and the probability that it is the present one.
+    """AMSGrad: the largest v * inner so far.
 
     Looked at whenever t has grown by 2 %, or by a fifth of v's memory.
     """
     mean, var, third = v[0] * inner, v[1] * inner**2, v[2] * inner**3
     if var <= 0.0:  # the mean field, or no noise
-        return Largest(max(largest.mean, mean), 0.0, t, 0), 0.0
-    if t - largest.looked >= min(0.02 * t, 0.2 / form.kv):
-        lapse = t - largest.looked
-        top, spread, start = update(x, F, largest.start, (mean, var, third), form.bv, lapse)
-        largest = Largest(top, spread, t, start)
-    fresh = 2.0 * cdf((mean - largest.mean) / sqrt(largest.var + var))
-    return largest, min(fresh, 1.0)
+        return Largest(max(largest.mean, mean), 0.0, 0.0, t, 0)
+    lapse = t - largest.looked
+    if lapse < min(0.02 * t, 0.2 / form.kv):
+        return largest
+    top, spread, renewed, start = update(x, F, largest.start, (mean, var, third), form.bv, lapse)
+    return Largest(top, spread, 1.0 - (1.0 - renewed) ** (1.0 / lapse), t, start)
 
 
 @compiled
@@ -137,7 +137,8 @@ def adadelta_gains(size, form, d, v, bias, slow, Y, old):
     r"""delta = size sqrt(Y / (v + eps)) g, with Y = X + eps of the step before.
 
     Y is large where v is: weighted by Y, the old v is larger by Cov(Y, v) / E Y, and half of that
-    under sqrt(Y).
+    under sqrt(Y). slow = (b, K, Var(theta), Cov(theta, Y)): v, whose memory is short, follows
+    theta's spread; Y, whose memory is long, is what theta's step responds to.
     """
     bv, eps = form.bv, form.eps
     mean, var, third = v
@@ -155,9 +156,12 @@ def adadelta_gains(size, form, d, v, bias, slow, Y, old):
         * Y[0]
         * inverse(V + tilt, var + wide * tilt, third + 2.0 * wide * wide * tilt)[0]
     )
-    pull = 0.5 / (mean + eps)
-    step = gain * (d * (1.0 + 1.5 * pull * slow[1] / (mean + eps)) - pull * slow[0])
-    return Gains(step, gain, 0.0, sqrt(two) / gain if gain > 0.0 else 1.0, 0.0)
+    pull, (at, K, spread, with_Y) = 0.5 / (mean + eps), slow
+    by_v = 2.0 * at * K  # d v / d theta
+    step = d * (1.0 + 1.5 * pull * by_v * by_v * spread / (mean + eps)) - pull * K * by_v * spread
+    step = gain * (step + 0.5 * K * with_Y / Y[0])
+    noise = sqrt(two) / gain if gain > 0.0 else 1.0
+    return Gains(step, gain, -0.5 * gain * d / Y[0], noise, 0.0)
 
 
 @compiled

@@ -51,9 +51,10 @@ def levels(lowest, highest):
 
 @compiled
 def update(x, F, start, v, b2, lapse):
-    """Take in `lapse` steps at cumulants v of v; returns mean and variance of the largest v.
+    """Take in `lapse` steps at cumulants v of v.
 
-    `start` is the first level with F > 0; the new one is returned last.
+    Returns mean and variance of the largest v, the share of lanes that have a new one, and the
+    first level with F > 0 (`start` is the old one).
     """
     mean, var, third = v
     shape = 4.0 * var * var * var / (third * third) if third > 0.0 else 1e300
@@ -62,10 +63,10 @@ def update(x, F, start, v, b2, lapse):
     k9 = 9.0 * shape
     kappa = -log(b2) if b2 > 0.0 else 100.0
     shift = 0.5826 * sqrt(2.0 * min(kappa, 0.5))
-    total = first = second = 0.0
-    before = 0.0
+    total = first = second = stayed = 0.0
+    before = before_old = 0.0
     for i in range(start, x.shape[0]):
-        level = exp(x[i])
+        level, old = exp(x[i]), F[i]
         if third <= 0.0:
             u = FAR + 1.0 if level > mean else -FAR - 1.0
         elif level <= low:
@@ -76,15 +77,18 @@ def update(x, F, start, v, b2, lapse):
             F[i] = 0.0
         elif u < FAR:
             F[i] = min(F[i] * exp(-min(kappa * lapse * rate(u + shift), 700.0)), cdf(u))
+        stayed += (old - before_old) * F[i] / old if old > 0.0 else 0.0
+        before_old = old
         if F[i] < 1e-9:
             start, before = i + 1, 0.0
             continue
         p, middle = F[i] - before, level * exp(-0.5 * SPACING)
         before = F[i]
         total, first, second = total + p, first + p * middle, second + p * middle * middle
-        if F[i] > 1.0 - 1e-12:
+        if old > 1.0 - 1e-12 and F[i] > 1.0 - 1e-12:
             break
     if total <= 0.0:
-        return mean, var, start
+        return mean, var, 1.0, start
     first /= total
-    return first, max(second / total - first * first, 0.0), start
+    renewed = min(max(1.0 - stayed, 0.0), 1.0)
+    return first, max(second / total - first * first, 0.0), renewed, start

@@ -36,7 +36,7 @@ def excess(mean, var, third):
 def inverse_root(mean, var, third):
     r"""E[v^-1/2] from three cumulants of v.
 
-    Of a gamma variable of shape k, to 0.3 % for k >= 1::
+    Of a gamma variable of shape k, to 1 % for k >= 1 and 0.2 % for k >= 1.5::
 
         (Gamma(k - 1/2) / Gamma(k))^2 k ~ 1 / (1 - (3/4 - e) / k),    e = 1 / (32 k - 16)
 

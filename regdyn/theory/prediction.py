@@ -145,7 +145,9 @@ def _setting(
         return mean, std, share, passed
     jump = (0.0, 0.0, 0.0)
     if form.kind == forms.LION and np.ptp(plan.schedule) == 0:
-        jump = (hp.lr, float(theta0), force[1] + force[2])
+        jump = (hp.lr, abs(theta0), force[1] + force[2])
+    if theta0 < 0:  # passages are looked for from above
+        path[:, [closure.MEAN, closure.W_MEAN]] *= -1
     medians = [
         _median(grid, path, form.bm, b, jump, at) for b, at in zip(levels, passed, strict=True)
     ]
@@ -165,7 +167,7 @@ def _median(
     grid: np.ndarray, path: np.ndarray, bm: float, b: float, jump: tuple, passed: float
 ) -> float:
     """Median first passage below b; NaN if later. `passed` is the mean's own."""
-    if not math.isnan(passed) and _sharp(grid, path, int(passed)):
+    if passed == 0 or (not math.isnan(passed) and _sharp(grid, path, int(passed))):
         return passed
     t = passage.median_passage(grid.astype(float), path, b, bm, jump, 0.5, _FINENESS)
     return t if math.isfinite(t) else math.nan
