@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from regdyn import replay, simulate
+from regdyn import replay, rules, simulate
 from regdyn.gradients import Gaussian, LowGradient
 from regdyn.rules import (
     SGD,
@@ -98,11 +98,16 @@ def test_weight_decay(hp):
     falls = isinstance(hp, Adagrad | AMSGrad)
     seen, error = run.std(0.9 if falls else 0.5)
     law = laws.wd_std(hp, lam, sigma, steps=0.95 * steps if falls else steps)
-    assert agrees(law, seen, error)
+    assert agrees(law, seen, error, 0.005 if law.reason.startswith("Exact") else 0.02)
     mean, scatter = run.theta[5].mean(), run.theta[5].std() / math.sqrt(512)
     assert run.step[5] == 5
     assert abs(laws.wd_mean(hp, lam, 3.0, 5).value - mean) <= 4 * scatter
     assert laws.wd_time(hp, lam, 1.0, 0.5).value == pytest.approx(math.log(0.5) / math.log(0.95))
+
+
+def test_signs_of_white_noise_are_white():
+    assert laws.sign_noise(Lion(1e-3, 0.0, 0.9)) == pytest.approx(1.0, rel=1e-12)
+    assert laws.sign_noise(Lion(1e-3, 0.9, 0.99)) > 5
 
 
 def test_adamw_decays_before_the_step():
@@ -161,6 +166,8 @@ def test_phi_is_the_mean_of_m_over_sqrt_v(b1, b2, eps):
 
 
 TIMES = [
+    (Adam(3e-4, 0.99, 0.9, 1e-8), 1e-2),
+    (Lion(1e-3, 0.9, 0.99), 3e-4),
     (Adam(1e-3, 0.9, 0.99, 1e-8), 1e-2),
     (Adam(1e-3, 0.9, 0.99, 1e-8), 1e-3),
     (Adam(1e-3, 0.5, 0.9, 1e-3), 1e-3),
@@ -341,6 +348,9 @@ def test_adagrad_limits():
         law = laws.adagrad_decay_time(Adagrad(1e-2), 0.03, 1.0, level)
         assert law.valid and law.value == pytest.approx(seen, rel=0.02)
         assert law.value == laws.adagrad_decay_time(Adagrad(1e-2), 0.3, 1.0, level).value
+    few = laws.adagrad_noise_time(Adagrad(0.1), 1e-3, 1e-2, 1.0, 0.5)  # 1280 steps: c matters
+    both = laws.adagrad_l2_time(Adagrad(0.1), 1e-3, 1e-2, 1.0, 0.5)
+    assert few.valid and few.value == pytest.approx(both.value, rel=0.01)
     short = laws.adagrad_noise_time(Adagrad(1e-1), 1e-3, 1e-3, 1.0, 0.5)
     assert not short.valid  # lambda theta as large as the noise
 
@@ -387,15 +397,12 @@ def test_bad_input_is_one_sentence():
 
 def test_every_law_answers_for_the_presets():
     """No rule, regulariser or limit raises or warns; a reason is a sentence."""
-    from regdyn.rules import PRESETS, RULES, resolve
-
-    for rule in RULES:
-        for preset in PRESETS:
-            hp = resolve(rule, preset)
-            for reg in ("none", "l2", "wd", "adamw"):
-                for lam, sigma in ((1e-3, 1e-4), (1e-2, 0.0), (0.0, 1e-3)):
-                    for law in (
-                        laws.time_to(hp, reg, lam, sigma),
-                        laws.late_std(hp, reg, lam, sigma, steps=10_000),
-                    ):
-                        assert law.reason.endswith(".") and isinstance(law.valid, bool)
+    for rule in rules.RULES:
+        hp = rules.resolve(rule)
+        for reg in ("none", "l2", "wd", "adamw"):
+            for lam, sigma in ((1e-3, 1e-4), (1e-2, 0.0), (0.0, 1e-3)):
+                for law in (
+                    laws.time_to(hp, reg, lam, sigma),
+                    laws.late_std(hp, reg, lam, sigma, steps=10_000),
+                ):
+                    assert law.reason.endswith(".") and isinstance(law.valid, bool)

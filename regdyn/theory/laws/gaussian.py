@@ -36,7 +36,8 @@ def _mixture(eps: float, power: int) -> tuple[np.ndarray, np.ndarray]:
         power 1:  1 / sqrt(pi s) - eps E(s)
         power 2:  (1 + 2 eps^2 s) E(s) - 2 eps sqrt(s / pi)
 
-    Source: Abramowitz & Stegun (1964), 29.3.37 and 29.3.43; s = e^x, trapezoidal rule in x.
+    The first is in every table of Laplace transforms, the second is minus its derivative by eps.
+    s = e^x, trapezoidal rule in x.
     """
     from scipy.special import erfcx
 
