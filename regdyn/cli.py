@@ -35,9 +35,7 @@ def hyper(names: Iterable[str], preset: str, words: Iterable[str]) -> list[Any]:
     known = {field for name in names for field in rules.RULES[name].hyper._fields}
     for field in changes:
         choose(f"hyper-parameter of {', '.join(names)}", field, sorted(known))
-    return [
-        hp._replace(**{k: v for k, v in changes.items() if k in hp._fields}) for hp in defaults
-    ]
+    return [hp._replace(**{k: v for k, v in changes.items() if k in hp._fields}) for hp in defaults]
 
 
 def process(words: tuple[str, ...]) -> Any:
