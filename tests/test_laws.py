@@ -205,6 +205,21 @@ def test_without_the_lags_the_f_law_fails():
     assert abs((law.value - start) / seen - 1) > 0.02  # the start alone is worth more than 2 %
 
 
+@pytest.mark.parametrize(
+    ("lr", "b1", "b2"), [(1e-3, 0.9, 0.99), (1e-4, 0.9, 0.999), (1e-3, 0, 0.99)]
+)
+def test_adam_without_noise(lr, b1, b2):
+    """lr N2 = 0.1: within 1 % where valid, and the law ends before theta reaches lr N2."""
+    hp = Adam(lr, b1, b2, 0.0)
+    theta = replay(np.zeros((int(1.2 / lr), 1)), hp, "l2", 0.1)[:, 0]
+    for level in (0.7, 0.5):
+        law = laws.adam_l2_noiseless_time(hp, 1.0, level)
+        seen = int(np.argmax(theta <= level))
+        assert law.valid and law.value == pytest.approx(seen, rel=0.01)
+        assert abs((1 - level) / lr / seen - 1) > 0.05  # negative control: lr per step
+    assert not laws.adam_l2_noiseless_time(hp, 1.0, 0.1).valid
+
+
 def test_the_recursion_is_the_rule_without_noise():
     for hp in (Adam(0.01, 0.9, 0.999), RMSprop(0.01, 0.999), AMSGrad(0.01), Lion(0.01),
                Adadelta(1.0, 0.9, 1e-4)):  # fmt: skip
@@ -221,6 +236,7 @@ FLOORS = [
     (RMSprop(1e-2, 0.9, 1e-10), 1e-2, 1e-6),  # on the edge
     (Adam(1e-2, 0.9, 0.99, 1e-3), 1e-2, 1e-7),  # eps
     (Lion(1e-3, 0.9, 0.99), 1e-3, 1e-3),
+    (Lion(1e-4, 0.9, 0.99), 1e-2, 1e-3),  # lambda theta a quarter of c
     (Adadelta(1.0, 0.9, 1e-6), 1e-2, 1e-2),
 ]
 

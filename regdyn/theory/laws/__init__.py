@@ -10,7 +10,7 @@ The laws, by file. `hp` are a rule's hyper-parameters, gradients independent N(0
 weight_decay   wd_mean, wd_time, wd_std          every rule, under `wd` and `adamw`
 heavy_ball     heavy_ball, sgd_l2_means, sgd_l2_time, sgd_l2_std    SGD, momentum, Nesterov
 gaussian       phi, slope, square_step, noise_gain    averages over a fluctuating v
-adam_time      F, adam_l2_time                   Adam and RMSprop + l2: how long
+adam_time      F, adam_l2_time, adam_l2_noiseless_time    Adam and RMSprop + l2: how long
 burst          burst_delay, burst_time           the same after a burst of gradient
 adam_floor     adam_l2_std, edge_floor, eps_endgame    the same: where theta ends
 mean_field     mean_field_time                   the recursion of the means, where nothing else
@@ -33,7 +33,7 @@ from regdyn.theory.laws.adagrad import (
     adagrad_noise_time,
 )
 from regdyn.theory.laws.adam_floor import adam_l2_std, edge_floor, eps_endgame
-from regdyn.theory.laws.adam_time import F, adam_l2_time
+from regdyn.theory.laws.adam_time import F, adam_l2_noiseless_time, adam_l2_time
 from regdyn.theory.laws.amsgrad import (
     amsgrad_burst,
     amsgrad_l2_std,
@@ -62,6 +62,7 @@ __all__ = [
     "adagrad_l2_std",
     "adagrad_l2_time",
     "adagrad_noise_time",
+    "adam_l2_noiseless_time",
     "adam_l2_std",
     "adam_l2_time",
     "amsgrad_burst",

@@ -73,6 +73,39 @@ def adam_l2_time(hp: Any, lam: float, sigma: float, theta0: float, theta1: float
     return judged(value, neglected)
 
 
+def adam_l2_noiseless_time(hp: Any, theta0: float, theta1: float) -> Law:
+    r"""Steps from `theta0` to `theta1` under Adam and L2 without noise: lambda drops out.
+
+    Formula::
+
+        t = (theta_0 - theta_1) / lr + (N2 - N1) ln(theta_0 / theta_1)
+            - (N2^2 / 2) lr (1 / theta_1 - 1 / theta_0) - (pi^2 / 6) (N2^2 - N1^2) lr / theta_0
+
+    Sign descent, slower as v still remembers a larger theta, and once theta is near lr N2 faster
+    than any exponential: there the law ends, and `mean_field_time` is exact.
+    Assumption: sigma = eps = 0. Neglected: the next order in lr N2 / theta, of both ends.
+    Source: derived in docs/laws/adam-time.md.
+    """
+    if not hasattr(hp, "beta2"):
+        return invalid(math.nan, "RMSprop starts without bias correction: use `adam_l2_time`.")
+    n1, n2 = lag(hp.beta1), lag(hp.beta2)
+    value = (theta0 - theta1) / hp.lr + (n2 - n1) * math.log(theta0 / theta1)
+    value -= 0.5 * n2**2 * hp.lr * (1 / theta1 - 1 / theta0)
+    value -= math.pi**2 / 6 * (n2**2 - n1**2) * hp.lr / theta0
+    end, start = (hp.lr * (n1 + n2) / theta1) ** 2, (hp.lr * (n1 + n2) / theta0) ** 2
+    neglected = {
+        "the next order of the lags": (n1 + n2) * (end - start) / abs(value),
+        "the next order of the start": 1.2 * (n1 + n2) * start / abs(value),
+        "the second order of m's lag": 0.5
+        * n1
+        * (n1 + 2 * n2)
+        * hp.lr
+        * (1 / theta1 - 1 / theta0)
+        / abs(value),
+    }
+    return judged(value, neglected)
+
+
 def _grid(theta0: float, theta1: float) -> tuple[np.ndarray, np.ndarray]:
     """theta at nodes of Gauss and Legendre in ln theta, and the weights."""
     half = math.log(theta0 / theta1) / 2

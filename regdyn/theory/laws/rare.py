@@ -96,15 +96,16 @@ def rare_l2(hp: Any, lam: float, push: float, *, p: float = 1.0, sigma: float = 
         return judged(dense, {})
     if not isinstance(hp, rules.Adam | rules.RMSprop):
         return invalid(dense, f"No closed form for {rules.name_of(hp)} at p = {p:g}.")
-    low, high = 0.0, push / lam
-    while high - low > 1e-5 * high:
-        middle = (low + high) / 2
-        up = _step(hp, push, p, sigma, lam * middle) > 0
-        low, high = (middle, high) if up else (low, middle)
+    from scipy.optimize import root_scalar
+
+    def up(theta: float) -> float:
+        return _step(hp, push, p, sigma, lam * theta)
+
+    theta = root_scalar(up, bracket=(0.0, push / lam), xtol=1e-15, rtol=1e-5).root
     b1, b2 = betas(hp)
     jump = hp.lr * min((1 - b1) / ((1 - b1 / math.sqrt(b2)) * math.sqrt(1 - b2)), p**-0.5)
     moved = jump * math.sqrt(1 + p / (1 - b2))  # by the events within the memory of v
-    return judged(high, {"theta's motion within the memory of v": 0.5 * moved / high})
+    return judged(theta, {"theta's motion within the memory of v": 0.5 * moved / theta})
 
 
 def _step(hp: Any, push: float, p: float, sigma: float, pull: float = 0.0) -> float:
