@@ -1,7 +1,9 @@
 """Closed forms against the simulator: within 2 % where valid, and controls that must fail."""
 
 import math
+import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -402,6 +404,18 @@ def test_crossover_depends_on_the_level():
 
 
 # Words -------------------------------------------------------------------------------------------
+
+
+def test_the_pages_name_tests_that_exist():
+    root = Path(__file__).parents[1]
+    tests = "".join(path.read_text(encoding="utf-8") for path in root.glob("tests/test_*.py"))
+    for page in root.glob("docs/laws/*.md"):
+        text = page.read_text(encoding="utf-8")
+        for name in re.findall(r"`(test_\w+)`", text):
+            assert f"def {name}(" in tests, (page.name, name)
+        assert "test_" in text, page.name
+        for block in re.findall(r"\$\$(.+?)\$\$", text, re.DOTALL):
+            assert not re.search(r"\n\s*[-+=*#>]", block), (page.name, block)  # no list, no rule
 
 
 def test_bad_input_is_one_sentence():
