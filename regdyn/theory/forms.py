@@ -7,7 +7,9 @@ import numpy as np
 from regdyn import gradients, rules
 from regdyn.checks import shown
 from regdyn.compile import compiled
+from regdyn.theory.mixture import SQUARE, Memory, effective_square, largest_square, sign_scale
 
+LOOK = 1000  # steps after which Adagrad's v is looked at
 SGD, ADAM, AMSGRAD, ADAGRAD, ADADELTA, LION = range(6)
 
 
@@ -105,11 +107,12 @@ def _future(size, bm):
     return out
 
 
-def noise(gradient: Any, n: int) -> Noise:
-    r"""The process in `n` steps.
+def noise(gradient: Any, n: int, hp: Any) -> Noise:
+    r"""The process in `n` steps, as the rule with hyper-parameters `hp` sees it.
 
-    Student-t and intermittent noise enter by their variance and the variance of x^2 only, which
-    for nu <= 4 is infinite: that of nu = 4.5 stands for it (see docs/laws for what this costs).
+    Student-t and intermittent noise enter by their variance and by the variance of x^2; not by the
+    true ones (for nu <= 4 that of x^2 is infinite), but by those that make a step of this rule
+    right (`regdyn.theory.mixture`).
 
     Raises
     ------
@@ -127,11 +130,24 @@ def noise(gradient: Any, n: int) -> Noise:
     elif isinstance(gradient, gradients.AR1):
         phi = float(gradient.phi)
     elif isinstance(gradient, gradients.StudentT):
-        nu = max(gradient.nu, 4.5)
         sigma = sigma * np.sqrt(gradient.nu / (gradient.nu - 2))
-        square = 3 * (nu - 2) / (nu - 4) - 1
     elif isinstance(gradient, gradients.Intermittent):
-        p = gradients.fires_below(gradient) / 2**32
-        sigma = sigma * np.sqrt(p)
-        square = 3 / p - 1 if p > 0 else 2.0
+        sigma = sigma * np.sqrt(gradients.fires_below(gradient) / 2**32)
+    if isinstance(gradient, gradients.StudentT | gradients.Intermittent) and sigma.any():
+        f = form(hp)
+        if f.kind == LION:
+            sigma = sigma * sign_scale(gradient, f.cg, f.cm * f.km, f.bm)
+        elif f.kind != SGD:
+            square = _square(gradient, f, n, float(np.mean(sigma**2)))
     return Noise(sigma, push, curvature, phi, square)
+
+
+def _square(process: Any, form: Form, n: int, variance: float) -> float:
+    """Variance of x^2 that stands for a heavy-tailed process."""
+    if form.kind == AMSGRAD:
+        return largest_square(process, form.bv, n)
+    if form.kind == ADADELTA:
+        eps = 1 / max(variance / form.eps, 1e-4)  # beyond, noise does not matter to 1 / (v + eps)
+        return effective_square(process, Memory(form.bm, form.bv, eps), SQUARE)
+    bv = form.bv if form.kind != ADAGRAD else 1 - 2 / LOOK
+    return effective_square(process, Memory(form.bm, bv), SQUARE)

@@ -76,12 +76,15 @@ def predict(
         keep_lanes=False, keep_passages=False, statistics="full",
     )  # fmt: skip
     integer("order", order, 1, 2)
-    noise = forms.noise(plan.gradient, plan.steps)
     for sentence in plan.unstable():
         warnings.warn(f"unstable: {sentence}", RuntimeWarning, stacklevel=2)
-    grid = _grid(plan, noise)
+    noise = [forms.noise(plan.gradient, plan.steps, hp) for hp in plan.rule]
+    grid = _grid(plan, noise[0])
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = [_rule(plan, hp, noise, grid, order, pool) for hp in plan.rule]
+        results = [
+            _rule(plan, hp, seen, grid, order, pool)
+            for hp, seen in zip(plan.rule, noise, strict=True)
+        ]
     from regdyn import store  # xarray is slow to import
 
     ds = store.dataset(plan, results).drop_vars("q")
