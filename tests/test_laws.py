@@ -425,6 +425,29 @@ def test_bad_input_is_one_sentence():
         laws.late_std("adm", "l2", 1e-3, 1e-3)
 
 
+AT_THE_ENDS = [
+    SGD(0.1, 0.0), Adam(0.0), Adam(1e-3, 0.0, 0.0, 0.0), AMSGrad(1e-3, 0.9, 0.0),
+    AMSGrad(flavour="optax"), AMSGrad(flavour="original"), RMSprop(1e-3, 0.0, 0.0),
+    Adagrad(0.1, 0.0), Adadelta(1.0, 0.0, 0.0), Lion(1e-3, 0.0, 0.0),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("hp", AT_THE_ENDS)
+def test_nothing_raises_at_the_ends_of_the_ranges(hp):
+    for reg in ("l2", "wd"):
+        for lam, sigma in ((1e-3, 1e-4), (1e-2, 0.0), (0.1, 1e-9)):
+            assert isinstance(laws.time_to(hp, reg, lam, sigma), laws.Law)
+            assert isinstance(laws.late_std(hp, reg, lam, sigma, steps=1000), laws.Law)
+    if isinstance(hp, Adam | RMSprop):
+        laws.burst_time(hp, 1e-5, 1e-5, 1.0, 0.5, sigma0=1e-3, steps0=100)
+        laws.burst_delay(hp, 1e-3, 100, 1e-5)
+        laws.rare_l2(hp, 1e-3, 1e-2, p=0.1)
+        laws.eps_endgame(hp, 1e-3, 1e-6)
+        laws.edge_floor(hp, 1e-3)
+    if isinstance(hp, AMSGrad):
+        laws.amsgrad_burst(hp, 1e-3, 100)
+
+
 def test_every_law_answers_for_the_presets():
     """No rule, regulariser or limit raises or warns; a reason is a sentence."""
     for rule in rules.RULES:

@@ -1,7 +1,7 @@
 """Predict what the simulator does, without Monte Carlo, and say how far to trust it.
 
-`predict` follows the moments of theta and returns a Dataset of `regdyn.simulate`'s shape; `laws` has
-the closed forms; `regimes` says which of them acts.
+`predict` follows the moments of theta and returns a Dataset of `regdyn.simulate`'s shape; `laws`
+has the closed forms; `regimes` says which of them acts.
 """
 
 from importlib import import_module

@@ -2,7 +2,7 @@
 
 import math
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import tyro
@@ -145,16 +145,15 @@ def _collapse(hp: Any, asked: Collapse) -> dict[str, Any]:
     from regdyn.theory.laws.law import Law
 
     b = asked.threshold
-    law = _time_law(hp, asked, b)
-    if asked.gradient:
-        stay = None
-    else:
-        stay = _stay(hp, asked)
+    law, stay = _time_law(hp, asked, b), None
+    sigma = _late_sigma(asked)
+    if sigma is not None and asked.schedule == "constant":
+        stay = _stay(hp, replace(asked, sigma=sigma))
         if law and law[1].valid and not stay.floor.std < 0.2 * b:
-            law = law[0], Law(
-                law[1].value, False,
-                f"This is the mean's time; noise ({stay.floor.std:.3g}) takes lanes below earlier.",
-            )  # fmt: skip
+            why = (
+                f"This is the mean's time; noise ({stay.floor.std:.3g}) takes lanes below earlier."
+            )
+            law = law[0], Law(law[1].value, False, why)
     followed = _follow(hp, asked, b, law)
     time = _passage(followed, b)
     lines = [
@@ -167,6 +166,16 @@ def _collapse(hp: Any, asked: Collapse) -> dict[str, Any]:
         "law": _law(law), "closure": {"first_passage": time}, "stay": stay, "unit": "step",
         "text": "\n".join(lines),
     }  # fmt: skip
+
+
+def _late_sigma(asked: Timed) -> float | None:
+    """sigma of the gradients late in the run, if they are independent and of mean 0."""
+    from regdyn.gradients import LowGradient
+
+    gradient = process(asked.gradient) if asked.gradient else None
+    if gradient is None:
+        return asked.sigma
+    return gradient.std if isinstance(gradient, LowGradient) else None
 
 
 def _floor(hp: Any, asked: Floor) -> dict[str, Any]:

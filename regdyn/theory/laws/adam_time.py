@@ -136,7 +136,7 @@ def _start(hp: Any, lam: float, sigma: float, theta0: float) -> tuple[float, flo
     rate = hp.lr * lam / (S + hp.eps)
     t = np.arange(1, math.ceil(-30 / math.log(b2)) + 1 if b2 > 0 else 2, dtype=float)
     if not hasattr(hp, "beta1"):
-        grown = np.sqrt(-np.expm1(t * math.log(b2)))
+        grown = np.sqrt(1 - b2**t)
         few = 1 - (1 - w) * r * np.exp(-t * (1 - b2)) / (4 * t)  # E[g / sqrt(mean of t g^2)]
         total = float(np.sum((S + hp.eps) / (S * grown + hp.eps) * few - 1))
         return -total, rate * total**2

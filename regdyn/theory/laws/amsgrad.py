@@ -58,9 +58,9 @@ def amsgrad_burst(hp: AMSGrad, sigma0: float, steps0: int, sigma: float = 0.0) -
     for _ in range(100):
         peak.wait(0.0, steps0 / 100)
     age = steps0 * (1 - hp.beta2)
-    mean = -math.expm1(steps0 * math.log(hp.beta2))
+    mean = 1 - hp.beta2**steps0
     stationary = 2 / samples(hp.beta2)
-    variance = stationary * -math.expm1(2 * steps0 * math.log(hp.beta2)) / mean**2
+    variance = stationary * (1 - hp.beta2 ** (2 * steps0)) / mean**2
     value = sigma0**2 * mean * (peak.quantile(0.5) - math.exp(-age) * variance / 3)
     young = 0.2 * math.sqrt(stationary) * math.exp(-age / 10) * -math.expm1(-age)
     neglected = {"the young v": young + variance / 6, "sigma": (sigma / sigma0) ** 2}

@@ -24,8 +24,8 @@ def burst_delay(hp: Any, sigma0: float, steps0: int, sigma: float) -> Law:
     Source: derived in docs/laws/burst.md.
     """
     k, D = _memory(hp, sigma0, steps0, sigma)
-    if not D > 4 * sigma**2 > 0:
-        return invalid(math.nan, "sigma must be above 0 and far below the burst.")
+    if not D > 4 * sigma**2 > 0 or math.isinf(k):
+        return invalid(math.nan, "sigma must be above 0, far below the burst, and v remember it.")
     value = math.log(D / (4 * sigma**2)) / k
     small = sigma**2 / D / math.log(D / (4 * sigma**2))
     return judged(value, {"sigma^2 / D": small, "the burst": steps0 * sigma / sigma0 / value})
@@ -49,7 +49,7 @@ def burst_time(
     """
     b1, b2 = betas(hp)
     k, D = _memory(hp, sigma0, steps0, sigma)
-    if lam == 0 or hp.lr == 0 or sigma <= 0 or D <= 0:
+    if lam == 0 or hp.lr == 0 or sigma <= 0 or D <= 0 or math.isinf(k):
         return invalid(math.inf, "There is no decay, or no burst to remember.")
     gain = hp.lr * lam * slope(b1, b2, hp.eps / sigma)
     wanted = math.log(theta0 / theta1)
@@ -85,4 +85,5 @@ def burst_time(
 def _memory(hp: Any, sigma0: float, steps0: int, sigma: float) -> tuple[float, float]:
     """(k, D) of the module's formula."""
     _, b2 = betas(hp)
-    return -math.log(b2), (sigma0**2 - sigma**2) * -math.expm1(steps0 * math.log(b2))
+    k = -math.log(b2) if b2 > 0 else math.inf
+    return k, (sigma0**2 - sigma**2) * (1 - b2**steps0)

@@ -103,7 +103,8 @@ def rare_l2(hp: Any, lam: float, push: float, *, p: float = 1.0, sigma: float = 
 
     theta = root_scalar(up, bracket=(0.0, push / lam), xtol=1e-15, rtol=1e-5).root
     b1, b2 = betas(hp)
-    jump = hp.lr * min((1 - b1) / ((1 - b1 / math.sqrt(b2)) * math.sqrt(1 - b2)), p**-0.5)
+    single = (1 - b1) / ((1 - b1 / math.sqrt(b2)) * math.sqrt(1 - b2)) if b2 > b1**2 else math.inf
+    jump = hp.lr * min(single, p**-0.5)
     moved = jump * math.sqrt(1 + p / (1 - b2))  # by the events within the memory of v
     return judged(theta, {"theta's motion within the memory of v": 0.5 * moved / theta})
 
