@@ -23,9 +23,11 @@ from regdyn import rules
 
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True}  # no fastmath, no contraction
 
-_SOURCES = ("compile.py", "kernels.py", "kernel_noise.py", "kernel_summary.py", "random.py",
-            "rules.py", "statistics.py", "theory/closure.py", "theory/forms.py",
-            "theory/gains.py", "theory/largest.py", "theory/moments.py", "theory/passage.py")  # fmt: skip
+_SOURCES = (
+    "compile.py", "kernels.py", "kernel_noise.py", "kernel_summary.py", "random.py", "rules.py",
+    "statistics.py", "theory/closure.py", "theory/forms.py", "theory/gains.py",
+    "theory/largest.py", "theory/moments.py", "theory/passage.py", "theory/rest.py",
+)  # fmt: skip
 
 
 def compiled(function: Callable) -> Any:

@@ -230,3 +230,18 @@ def test_growth_is_announced():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         predict("adam", lam=10.0, steps=5)
+
+
+@pytest.mark.parametrize("rule", ["sgd", "adam", "adadelta", "rmsprop", "lion"])
+@pytest.mark.parametrize("reg", ["l2", "wd"])
+def test_a_setting_at_rest_is_not_followed_but_stays_the_same(rule, reg):
+    """A schedule that changes at the very end keeps the closure going to there."""
+    args = {"reg": reg, "lam": [1e-4, 1e-2], "gradient": Gaussian(1e-4), "steps": 20_000}
+    late = np.ones(20_000)
+    late[-1] = 0.999
+    short = predict(rule, record=50, **args).isel(step=slice(-1))
+    long = predict(rule, record=50, schedule=late, **args).isel(step=slice(-1))
+    size = long["rms"].values
+    np.testing.assert_array_less(np.abs(short["mean"] - long["mean"]), 1e-6 * size)
+    np.testing.assert_allclose(short["std"], long["std"], rtol=1e-6)
+    np.testing.assert_array_equal(short["first_passage_median"], long["first_passage_median"])

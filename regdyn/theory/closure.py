@@ -27,6 +27,7 @@ from regdyn.theory.gains import (
     slow_part,
 )
 from regdyn.theory.largest import levels as largest_levels
+from regdyn.theory.rest import at_rest, steady_from
 
 # what is kept of a step; w is the way that m is still to move theta, kick what a new x will
 FIELDS = (
@@ -146,6 +147,15 @@ def keep(row, mean, c, form, gains, lag, ratio, s, K):
 
 
 @compiled
+def stay(out, j, at, slow, fast):
+    """Fill the rows from j on: as the one before, but for the products of the modes."""
+    for i in range(j, at.shape[0]):
+        out[i] = out[j - 1]
+        out[i, SLOW] += (at[i] - at[j - 1]) * slow
+        out[i, FAST] += (at[i] - at[j - 1]) * fast
+
+
+@compiled
 def closure(form, steps, noise, force, order, theta0, at, levels, out, passed):
     """Follow the moments of one setting.
 
@@ -182,6 +192,7 @@ def closure(form, steps, noise, force, order, theta0, at, levels, out, passed):
     while level < levels.shape[0] and abs(mean) < levels[level]:
         passed[level] = 0.0
         level += 1
+    steady, looked, then = steady_from(form, steps, noise), 0, (theta0, 0.0, 0.0, 0.0, 0.0, 0.0)
     if at[0] == 0:
         out[0] = 0.0
         out[0, MEAN], j = mean, 1
@@ -237,7 +248,7 @@ def closure(form, steps, noise, force, order, theta0, at, levels, out, passed):
                 lag = gains.d / size * steps.future[t - 1] * form.cm / form.bm
         c, a, a01, a10 = spread(c, form, v_row, xy, gains, K, b, s, before, after, ratio)
         m = form.bm * m + form.km * b
-        mean = after * (before * mean - gains.mean)
+        was, mean = mean, after * (before * mean - gains.mean)
         slow_z, fast_z, turn = roots(a, a01, a10, form.bm)
         run_slow, run_fast = run_slow * slow_z, run_fast * fast_z
         if kept or run_fast < 1e-150 or run_slow > 1e150:
@@ -252,3 +263,9 @@ def closure(form, steps, noise, force, order, theta0, at, levels, out, passed):
             out[j, W_MEAN] = lag * m
             out[j, SLOW], out[j, FAST], out[j, TURN], out[j, OWN] = log_slow, log_fast, turn, a
             j += 1
+            if full and t >= steady and t - looked >= 256:
+                now = (mean, c.tt, c.mm, v, own.v, Y[0])
+                if at_rest(now, then, mean - was):
+                    stay(out, j, at, log(max(slow_z, 1e-300)), log(max(fast_z, 1e-300)))
+                    return
+                looked, then = t, now

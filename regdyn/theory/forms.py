@@ -1,5 +1,6 @@
 r"""Rules and gradient processes in the form that the closure takes."""
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -79,21 +80,28 @@ def steps(hp: Any, scale: np.ndarray) -> Steps:
     size, root, inner, settle = hp.lr * scale, np.ones(n), np.ones(n), np.ones(n)
     if isinstance(hp, rules.Adam | rules.AMSGrad):
         flavour = getattr(hp, "flavour", "torch")
-        t = np.arange(1, n + 1)
-        left = hp.beta2**t
+        left = _powers(hp.beta2, n)
         if flavour != "original":
-            size = size / (1 - hp.beta1**t)
+            size = size / (1 - _powers(hp.beta1, n))
         if flavour == "optax":
             inner = 1 / (1 - left)
         elif flavour == "torch":
             root = 1 / np.sqrt(1 - left)
         # Var(v) / E[v]^2 is proportional to (1 + beta2^t) / (1 - beta2^t): what is left of it
         # when m has forgotten, and how far 1/sqrt(v) is then still the same
-        later = hp.beta2 ** (t + 1 / (1 - hp.beta1))
+        later = left * hp.beta2 ** (1 / (1 - hp.beta1))
         settle = (1 + later) * (1 - left) / ((1 - later) * (1 + left))
         settle *= (1 - hp.beta1) / (1 - hp.beta1 * hp.beta2)
     f = form(hp)
     return Steps(size, root, inner, _future(size, f.bm), settle, scale)
+
+
+def _powers(beta: float, n: int) -> np.ndarray:
+    """beta^t for t = 1 .. n; 0 where 1 - beta^t is 1."""
+    out = np.zeros(n)
+    few = min(n, math.ceil(-46 / math.log(beta))) if beta > 0 else 0
+    out[:few] = beta ** np.arange(1.0, few + 1)
+    return out
 
 
 @compiled
