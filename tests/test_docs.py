@@ -114,10 +114,15 @@ def test_a_link_leads_somewhere(page, target):
 
 
 def test_the_contents_list_every_page():
-    """docs/README.md, to which the README points, links every page of docs."""
-    linked = {target.partition("#")[0] for page, target in links() if page == "docs/README.md"}
-    pages = {Path(page).name for page in PAGES if page.startswith("docs/")} - {"README.md"}
-    assert pages and pages <= linked
+    """docs/README.md, or the README of a folder below, links every page of docs."""
+    contents = [page for page in PAGES if page.startswith("docs/") and page.endswith("README.md")]
+    linked = {
+        (ROOT / page).parent.joinpath(target.partition("#")[0]).resolve()
+        for page, target in links()
+        if page in contents
+    }
+    pages = {(ROOT / page).resolve() for page in PAGES if page.startswith("docs/")}
+    assert pages - linked == {(ROOT / "docs/README.md").resolve()}
 
 
 # Commands ----------------------------------------------------------------------------------------
