@@ -12,6 +12,10 @@ What comes after the last step is censored: both are later, good; one is later, 
 other one is within its tolerance of the last step. A *score* is the error in units of the
 tolerance: a cell passes up to 1. For passages and rms there is a second flag, `within`, that also
 allows 3 standard errors of the simulation.
+
+Passing says little where the simulation itself is no better than the tolerance. So there is also a
+*verdict* on each of the four: `within` or `outside` the tolerance, or `open`, which the simulation
+does not decide.
 """
 
 from collections.abc import Callable, Iterator
@@ -51,7 +55,7 @@ def compare(
     for who, order in ORDERS.items():
         predicted = pd.DataFrame(list(predictions(cells, order, steps, predict)))
         out = pd.concat([out, predicted.add_prefix(f"{who}_")], axis=1)
-        out = out.assign(**verdicts(out, who, steps))
+        out = out.assign(**verdicts(out, who, steps), **decisions(out, who, steps))
     return out
 
 
@@ -87,19 +91,10 @@ def predictions(
 def verdicts(cells: Any, who: str, steps: int) -> dict[str, Any]:
     """Columns `who`_*: relative errors, scores, `pass` and `within`, and over all criteria."""
     out: dict[str, Any] = {}
-    for name in TOLERANCE:
-        value, true = cells[f"{who}_{name}"].to_numpy(), cells[name].to_numpy()
-        if name == "late":
-            half = reference.Z * cells["late_se"].to_numpy()
-            low, high, unit = true - half, true + half, 0.0
-        else:
-            value, true, low, high = (
-                np.minimum(x, steps)
-                for x in (value, true, cells[f"{name}_low"], cells[f"{name}_high"])
-            )
-            unit = 1.0
-        plain = score(value, true, TOLERANCE[name], unit=unit)
-        within = score(value, true, TOLERANCE[name], low, high, unit=unit)
+    for name, relative in TOLERANCE.items():
+        value, true, low, high, unit = _bounded(cells, who, name, steps)
+        plain = score(value, true, relative, unit=unit)
+        within = score(value, true, relative, low, high, unit=unit)
         out[f"{who}_{name}_error"] = value / true - 1
         out[f"{who}_{name}_score"] = within if name in ALLOWS_ERRORS else plain
         out[f"{who}_{name}_pass"] = out[f"{who}_{name}_score"] <= 1
@@ -109,6 +104,38 @@ def verdicts(cells: Any, who: str, steps: int) -> dict[str, Any]:
     out[f"{who}_pass"] = out[f"{who}_score"] <= 1
     out[f"{who}_within"] = np.all([out[f"{who}_{name}_within"] for name in TOLERANCE], axis=0)
     return out
+
+
+def decisions(cells: Any, who: str, steps: int) -> dict[str, Any]:
+    """Columns `who`_*_verdict: `within`, `outside` or `open`.
+
+    Here the tolerance is the percentage (or 1 step) alone. `within`: so is the prediction, and
+    both ends of the simulation's interval of 3 standard errors are as near to its value.
+    `outside`: the prediction is further off than both the tolerance and the interval. Else `open`.
+    """
+    out: dict[str, Any] = {}
+    for name, relative in TOLERANCE.items():
+        value, true, low, high, unit = _bounded(cells, who, name, steps)
+        near = score(value, true, relative, unit=unit) <= 1
+        possible = score(value, true, relative, low, high, unit=unit) <= 1
+        sharp = np.maximum(high - true, true - low) <= np.maximum(relative * true, unit)
+        out[f"{who}_{name}_verdict"] = np.select(
+            [near & sharp, ~possible], ["within", "outside"], default="open"
+        )
+    return out
+
+
+def _bounded(
+    cells: Any, who: str, name: str, steps: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
+    """Predicted, measured, the interval's ends, and the least tolerance: times up to `steps`."""
+    value, true = cells[f"{who}_{name}"].to_numpy(), cells[name].to_numpy()
+    if name == "late":
+        half = reference.Z * cells["late_se"].to_numpy()
+        return value, true, true - half, true + half, 0.0
+    low, high = (cells[f"{name}_{end}"].to_numpy() for end in ("low", "high"))
+    value, true, low, high = (np.minimum(x, steps) for x in (value, true, low, high))
+    return value, true, low, high, 1.0
 
 
 def score(
@@ -127,23 +154,3 @@ def score(
     with np.errstate(all="ignore"):
         ratio = np.where(error == 0, 0.0, error / allowed)
     return np.where(np.isnan(ratio), np.inf, ratio)
-
-
-def shares(cells: Any, by: list[str]) -> "pd.DataFrame":
-    """Per group: number of cells, and the share that passes each criterion, for both orders."""
-    flags = [f"{who}_{name}_pass" for who in ORDERS for name in TOLERANCE]
-    flags += [f"{who}_{name}_within" for who in ORDERS for name in ("p1e-3", "late")]
-    flags += [f"{who}_{kind}" for who in ORDERS for kind in ("pass", "within")]
-    groups = cells.groupby(by, sort=False)
-    return groups[flags].mean().assign(cells=groups.size()).reset_index()
-
-
-def informative(cells: Any, name: str, relative: float = 0.05) -> np.ndarray:
-    """Where the 3-standard-error interval of a time is narrower than `relative` to each side.
-
-    Elsewhere the simulation itself does not know the time, and passing says little.
-    """
-    low, true, high = (cells[f"{name}{end}"].to_numpy() for end in ("_low", "", "_high"))
-    with np.errstate(all="ignore"):
-        narrow = (high - low) / 2 <= np.maximum(relative * true, 1.0)
-    return narrow | np.isinf(low)
