@@ -5,13 +5,14 @@ No torch here: `--help`, recipes and the sweep read it.
 
 import dataclasses
 import json
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from tyro.conf import OmitArgPrefixes, arg
 
-from regdyn.checks import choose
+from regdyn.checks import choose, finite, integer, shown
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,51 @@ class Config:
     """Capture a step as a CUDA graph."""
 
 
+ELSEWHERE = {
+    *("device", "threads", "deterministic", "channels_last", "compile", "cuda_graphs"),
+    *("data.root", "data.workers"),
+}
+"""Fields that say where and how a run is computed, not what: a run can go on with others."""
+
+
+def check(config: Config) -> None:
+    """Raise ValueError if a field of the run itself is wrong; whoever uses a part checks that."""
+    integer("steps", config.steps, 1)
+    integer("batch", config.batch, 2)  # BatchNorm needs two
+    if config.drop is not None:
+        finite("drop", config.drop, 0.0, 1.0)
+    integer("seed", config.seed, 0, 2**64 - 1)
+    if config.data_seed is not None:
+        integer("data_seed", config.data_seed, 0, 2**64 - 1)
+    if config.threads is not None:
+        integer("threads", config.threads, 1)
+    for flag in ("deterministic", "amp", "channels_last", "compile", "cuda_graphs"):
+        if not isinstance(getattr(config, flag), bool):
+            raise ValueError(f"{flag} must be True or False, not {shown(getattr(config, flag))}.")
+    if config.cuda_graphs and not str(config.device).startswith("cuda"):
+        raise ValueError(f"cuda_graphs needs a CUDA device, not {shown(config.device)}.")
+    if config.cuda_graphs and (config.amp or config.compile):
+        raise ValueError("cuda_graphs can be used alone, not with amp or compile.")
+
+
+def difference(config: Config, other: Config, but: Collection[str] = ELSEWHERE) -> str | None:
+    """The first field in which two runs differ, such as "optim.lam is 0.01, not 0.001"."""
+    ours, theirs = (_flat(to_dict(c)) for c in (config, other))
+    for name, value in ours.items():
+        if name not in but and value != theirs[name]:
+            return f"{name} is {shown(value)}, not {shown(theirs[name])}"
+    return None
+
+
+def _flat(entry: dict[str, Any], above: str = "") -> dict[str, Any]:
+    """{"optim": {"lam": 0.01}} as {"optim.lam": 0.01}."""
+    flat: dict[str, Any] = {}
+    for name, value in entry.items():
+        inside = isinstance(value, dict)
+        flat.update(_flat(value, f"{name}.") if inside else {f"{above}{name}": value})
+    return flat
+
+
 def to_dict(config: Config) -> dict[str, Any]:
     """`config` as plain dictionaries, for JSON."""
     return json.loads(json.dumps(dataclasses.asdict(config), default=str))
@@ -158,6 +204,7 @@ def _made(kind: Any, entry: dict[str, Any]) -> Any:
     for name in entry:
         choose(f"field of {kind.__name__}", name, known)
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()}
-    if isinstance(values.get("root"), str):
-        values["root"] = Path(values["root"])
+    root = values.get("root")
+    if isinstance(root, str):
+        values["root"] = Path(root)
     return kind(**values)
