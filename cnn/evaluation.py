@@ -117,9 +117,11 @@ def batches(model: nn.Module, data: Any, batch: int) -> Iterator[tuple[Tensor, T
     empty = True
     for entry in data:
         x, y = (entry, None) if isinstance(entry, Tensor) else (entry[0], entry[1])
+        if len(x) == 0:
+            continue
         if not x.is_floating_point():
             raise ValueError(f"images must be normalised floating-point numbers, not {x.dtype}.")
-        empty = empty and len(x) == 0
+        empty = False
         yield x.to(like), None if y is None else y.to(like.device)
     if empty:
         raise ValueError("data must hold at least one image.")

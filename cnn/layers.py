@@ -88,21 +88,6 @@ class Layer:
             return float(self.activation.negative_slope)
         raise ValueError(f"activation after {self.path} must be ReLU or leaky ReLU.")
 
-    def outgoing(self) -> Tensor:
-        """Weights of `following` that read the filters, as a view (readers, filters, taps).
-
-        Taps are the kernel's; for a linear layer, the positions that were flattened.
-
-        Raises
-        ------
-        ValueError
-            If there is no such module, or it is a grouped convolution.
-        """
-        if self.following is None or getattr(self.following, "groups", 1) != 1:
-            raise ValueError(f"{self.name} ({self.path}) is not read by one ungrouped layer alone.")
-        weight: Tensor = self.following.weight  # type: ignore[assignment]
-        return weight.view(weight.shape[0], self.filters, -1)
-
 
 def layers(model: nn.Module, *, chain: bool = True) -> list[Layer]:
     r"""The convolutions of `model` whose output goes into a BatchNorm with :math:`\gamma`.
