@@ -158,7 +158,7 @@ def test_pools_follow_the_convolutions_that_are_named():
 # What it computes --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("slope", [0.0, 0.01])
+@pytest.mark.parametrize("slope", [0.0, 0.2])
 @pytest.mark.parametrize("training", [True, False])
 def test_the_forward_pass_is_the_formula(slope, training):
     """Convolution, gamma * x_hat + beta, ReLU, pooling; then mean, and the layers of the head."""
@@ -233,10 +233,10 @@ def test_the_same_seed_gives_the_same_weights():
 
 
 def test_leaky_relu_is_everywhere():
-    model = on_meta(ModelConfig(negative_slope=0.01))
-    assert {act.negative_slope for act in of_type(model, nn.LeakyReLU)} == {0.01}
+    model = on_meta(ModelConfig(negative_slope=0.02))
+    assert {act.negative_slope for act in of_type(model, nn.LeakyReLU)} == {0.02}
     assert len(of_type(model, nn.LeakyReLU)) == 8 and not of_type(model, nn.ReLU)
-    assert {layer.negative_slope for layer in layers(model)} == {0.01}
+    assert {layer.negative_slope for layer in layers(model)} == {0.02}
 
 
 # One training step on a device that is not the CPU ------------------------------------------------
@@ -351,6 +351,29 @@ def test_layers_of_a_model_with_functions():
         third.negative_slope  # noqa: B018
     with pytest.raises(ValueError, match=r"in Functional no single .* the output of c2\.$"):
         layers(model)
+
+
+@pytest.mark.parametrize(
+    "flat",
+    [
+        lambda x: x.view(x.size(0), -1),
+        lambda x: x.reshape(x.shape[0], -1),
+        lambda x: torch.flatten(x, 1),
+        lambda x: F.dropout(F.adaptive_avg_pool2d(x, 8).flatten(1), 0.5),
+    ],
+)
+def test_a_linear_layer_reads_the_filters_however_they_are_flattened(flat):
+    class Flattening(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.bn, self.fc = nn.Conv2d(1, 4, 1), nn.BatchNorm2d(4), nn.Linear(256, 2)
+
+        def forward(self, x):
+            return self.fc(flat(F.relu(self.bn(self.conv(x)))))
+
+    model = Flattening()
+    model(torch.zeros(2, 1, 8, 8))
+    assert layers(model)[0].following is model.fc
 
 
 def test_layers_of_torchvision_models():
