@@ -9,8 +9,6 @@ import tyro
 
 from regdyn.cli import exit_code, hyper, process
 
-LONGEST = 2_000_000  # steps for which the closure is followed
-
 
 @dataclass(frozen=True)
 class Setting:
@@ -41,7 +39,7 @@ class Timed(Setting):
     """What a question of time needs beyond that."""
 
     gradient: tuple[str, ...] = ()
-    """Gradient process instead of --sigma, as for regdyn.sim; such as low. No closed form then."""
+    """Gradient process instead of --sigma, as for regdyn.sim; such as low."""
     schedule: str = "constant"
     """Learning-rate schedule: constant, paper, cosine; over --steps."""
     steps: int | None = None
@@ -92,29 +90,31 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(argv: list[str] | None) -> int:
+    asked: Any = tyro.cli(Question, prog="python -m regdyn.theory", args=argv)  # type: ignore[arg-type]
     import json
     import warnings
 
-    asked: Any = tyro.cli(Question, prog="python -m regdyn.theory", args=argv)  # type: ignore[arg-type]
+    from regdyn.checks import finite  # loads NumPy: not for --help
+
     (hp,) = hyper([asked.opt], asked.preset, asked.hyper)
+    finite("theta0", asked.theta0)
+    name, answer = ANSWERS[type(asked)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # unstable: the answer says so
-        answer = ANSWERS[type(asked)](hp, asked)
-    content = {"question": NAMES[type(asked)], **_setting(hp, asked), **answer}
-    print(json.dumps(_plain(content), indent=1, allow_nan=False) if asked.json else answer["text"])
-    return 0
-
-
-def _setting(hp: Any, asked: Any) -> dict[str, Any]:
-    return {
-        "rule": asked.opt, "hyper": hp._asdict(), "reg": asked.reg, "lam": asked.lam,
+        lines, content = answer(hp, asked)
+    text = "\n".join([f"{name} of {_named(asked)}: {lines[0]}", *lines[1:]])
+    setting = {
+        "question": name, "rule": asked.opt, "hyper": hp, "reg": asked.reg, "lam": asked.lam,
         "gradient": list(getattr(asked, "gradient", ())) or {"sigma": asked.sigma},
         "theta0": asked.theta0, "threshold": asked.threshold,
     }  # fmt: skip
+    whole = _plain({**setting, **content, "text": text})
+    print(json.dumps(whole, indent=1, allow_nan=False) if asked.json else text)
+    return 0
 
 
 def _plain(value: Any) -> Any:
-    """As JSON has it: NamedTuples as objects, no infinities."""
+    """As JSON has it: NamedTuples as objects, null for what is not finite."""
     if hasattr(value, "_asdict"):
         value = value._asdict()
     if isinstance(value, dict):
@@ -124,223 +124,115 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-# The answers: a dictionary with `text` for a person ---------------------------------------------
+# The answers: lines for a person, the first a heading, and their content for JSON ----------------
+
+Answer = tuple[list[str], dict[str, Any]]
 
 
-def _half_life(hp: Any, asked: HalfLife) -> dict[str, Any]:
+def _half_life(hp: Any, asked: HalfLife) -> Answer:
     level = 0.5 * abs(asked.theta0)
-    law = _time_law(hp, asked, level)
-    followed = _follow(hp, asked, level, law)
-    times = {"mean": _mean_time(followed, level), "first_passage": _passage(followed, level)}
+    law, times = _times(hp, asked, level)
     lines = [
-        f"half-life of {_named(asked)}: steps until the mean of theta is {level:g}",
-        _law_line(law, "steps"),
-        f"  closure      {_steps(times['mean'], followed)}; "
-        f"median lane {_steps(times['first_passage'], followed)}",
+        f"steps until the mean of theta is {level:g}",
+        _law_line(law, " steps"),
+        f"  closure      {_steps(times.mean, times)}; median lane {_steps(times.median, times)}",
     ]
-    return {"law": _law(law), "closure": times, "unit": "step", "text": "\n".join(lines)}
+    closure = {"mean": times.mean, "first_passage": times.median}
+    return lines, {"law": law, "closure": closure, "unit": "step"}
 
 
-def _collapse(hp: Any, asked: Collapse) -> dict[str, Any]:
-    from regdyn.theory.laws.law import Law
+def _collapse(hp: Any, asked: Collapse) -> Answer:
+    from regdyn.gradients import Gaussian, LowGradient
 
-    b = asked.threshold
-    law, stay = _time_law(hp, asked, b), None
-    sigma = _late_sigma(asked)
-    if sigma is not None and asked.schedule == "constant":
-        stay = _stay(hp, replace(asked, sigma=sigma))
-        if law and law[1].valid and not stay.floor.std < 0.2 * b:
-            why = (
-                f"This is the mean's time; noise ({stay.floor.std:.3g}) takes lanes below earlier."
-            )
-            law = law[0], Law(law[1].value, False, why)
-    followed = _follow(hp, asked, b, law)
-    time = _passage(followed, b)
+    b, stay, gradient = asked.threshold, None, _gradient(asked)
+    law, times = _times(hp, asked, b)
+    white = isinstance(gradient, LowGradient) or (
+        isinstance(gradient, Gaussian) and gradient.mean == 0
+    )
+    if white and asked.schedule == "constant":
+        stay = _stay(hp, replace(asked, sigma=gradient.std))
+        if law and law["valid"] and not stay.floor.std < 0.2 * b:
+            why = f"It is the mean's time; noise ({stay.floor.std:.3g}) takes lanes below earlier."
+            law |= {"valid": False, "reason": why}
     lines = [
-        f"collapse of {_named(asked)}: median first step with |theta| below {b:g}",
-        _law_line(law, "steps"),
-        f"  closure      {_steps(time, followed)}",
+        f"median first step with |theta| below {b:g}",
+        _law_line(law, " steps"),
+        f"  closure      {_steps(times.median, times)}",
     ]
-    lines += ["  and then     " + line for line in (_stay_lines(stay, asked) if stay else [])[:1]]
-    return {
-        "law": _law(law), "closure": {"first_passage": time}, "stay": stay, "unit": "step",
-        "text": "\n".join(lines),
-    }  # fmt: skip
+    lines += [f"  and then     {_below(stay, b)}"] if stay else []
+    closure = {"first_passage": times.median}
+    return lines, {"law": law, "closure": closure, "stay": stay, "unit": "step"}
 
 
-def _late_sigma(asked: Timed) -> float | None:
-    """sigma of the gradients late in the run, if they are independent and of mean 0."""
-    from regdyn.gradients import LowGradient
-
-    gradient = process(asked.gradient) if asked.gradient else None
-    if gradient is None:
-        return asked.sigma
-    return gradient.std if isinstance(gradient, LowGradient) else None
-
-
-def _floor(hp: Any, asked: Floor) -> dict[str, Any]:
+def _floor(hp: Any, asked: Floor) -> Answer:
     stay = _stay(hp, asked, window=asked.window, steps=asked.steps)
     end, family = stay.floor, "adam" if asked.opt == "rmsprop" else asked.opt
-    named = f"{family}_l2_std" if asked.reg == "l2" else "wd_std", end.law
+    law = {"name": f"{family}_l2_std" if asked.reg == "l2" else "wd_std", **end.law._asdict()}
     when = "in the long run" if end.steps is None else f"after {end.steps:,} steps"
-    lines = [
-        f"floor of {_named(asked)}: standard deviation of theta {when}",
-        _law_line(named, ""),
-        f"  closure      {end.closure:.4g}",
-        *("  below        " + line for line in _stay_lines(stay, asked)),
-    ]
-    return {
-        "law": _law(named), "closure": {"std": end.closure}, "stay": stay, "window": asked.window,
-        "unit": "theta", "text": "\n".join(lines),
-    }  # fmt: skip
+    lines = [f"standard deviation of theta {when}", _law_line(law, "")]
+    lines += [f"  closure      {end.closure:.4g}"] if not math.isnan(end.closure) else []
+    lines += [f"  below        {_below(stay, asked.threshold)}"]
+    if asked.window > 1 and not math.isnan(stay.window):
+        chance = f"{stay.window:.2g}" if stay.window >= 1e-6 else "below 1e-6"
+        lines += [
+            f"  stays        at each of {asked.window:,} steps in a row: probability {chance}"
+        ]
+    if math.isfinite(stay.bound):
+        lines += [
+            f"  bound        at sigma = {stay.bound:.3g} the leading-order floor is the "
+            f"threshold (68.3% below); in fact {stay.bound_share:.1%} are below there"
+        ]
+    content = {"closure": {"std": end.closure}, "stay": stay, "window": asked.window}
+    return lines, {"law": law, **content, "unit": "theta"}
 
 
-def _regime(hp: Any, asked: Regime) -> dict[str, Any]:
-    from regdyn.theory.regimes import NAMES as KNOWN
-    from regdyn.theory.regimes import regime
+def _regime(hp: Any, asked: Regime) -> Answer:
+    from regdyn.theory.regimes import NAMES, regime
 
     found = regime(
         hp, asked.reg, asked.lam, asked.sigma, asked.theta0,
         past=asked.past, ago=asked.ago, threshold=asked.threshold,
     )  # fmt: skip
-    rate = "" if math.isnan(found.rate) else f"\n  rate         {found.rate:.3g} of theta per step"
-    text = (
-        f"{found.name}: {KNOWN[found.name]}\n  setting      {_named(asked)}, theta {asked.theta0:g}"
-        f"{rate}\n  because      {found.reason}"
-    )
-    return {"regime": found, "unit": "1 per step", "text": text}
+    lines = [f"theta at {asked.theta0:g}", f"  {found.name}: {NAMES[found.name]}"]
+    if not math.isnan(found.rate):
+        lines.append(f"  rate         {found.rate:.3g} of theta per step")
+    lines.append(f"  because      {found.reason}")
+    return lines, {"regime": found, "unit": "1 per step"}
+
+
+def _times(hp: Any, asked: Any, level: float) -> tuple[Any, Any]:
+    """The closed form by name, or None, and both."""
+    from regdyn.theory.times import times_to
+
+    times = times_to(
+        hp, asked.reg, asked.lam, _gradient(asked), level=level, theta0=asked.theta0,
+        schedule=asked.schedule, steps=asked.steps,
+    )  # fmt: skip
+    return (None if times.law is None else {"name": times.name, **times.law._asdict()}), times
 
 
 def _stay(hp: Any, asked: Any, **more: Any) -> Any:
-    from regdyn.theory.regimes import stay_below
+    from regdyn.theory.stay import stay_below
 
-    return stay_below(
-        hp, asked.reg, asked.lam, asked.sigma,
-        threshold=asked.threshold, theta0=asked.theta0, **more,
-    )  # fmt: skip
+    setting = {"threshold": asked.threshold, "theta0": asked.theta0}
+    return stay_below(hp, asked.reg, asked.lam, asked.sigma, **setting, **more)
 
 
-def _stay_lines(stay: Any, asked: Any) -> list[str]:
-    """Whether theta stays below, in words."""
-    if math.isnan(stay.share):
-        return [f"unknown: {stay.reason}"]
-    lines = [f"|theta| < {asked.threshold:g} at {stay.share:.1%} of all steps. {stay.reason}"]
-    if not stay.valid:
-        lines[0] = f"perhaps {lines[0]}"
-    if getattr(asked, "window", 1) > 1 and not math.isnan(stay.window):
-        lines.append(
-            f"at each of {asked.window:,} consecutive steps: probability {stay.window:.2g}"
-        )
-    if not math.isnan(stay.bound):
-        lines.append(f"the leading-order floor is at the threshold at sigma = {stay.bound:.3g}")
-    return lines
-
-
-# Times ------------------------------------------------------------------------------------------
-
-
-def _time_law(hp: Any, asked: Any, level: float) -> Any:
-    """(name, law) of the closed form, if there is one for this gradient and schedule."""
+def _gradient(asked: Any) -> Any:
+    """The gradient process."""
     from regdyn.checks import finite
-    from regdyn.regularizers import check_strength, schedule_factors
-    from regdyn.theory import laws
-    from regdyn.theory.laws.choose import TIMES
-
-    check_strength(asked.reg, asked.lam, hp)
-    finite("sigma", asked.sigma, 0.0)
-    start = abs(finite("theta0", asked.theta0))
-    if not 0 < level < start:
-        raise ValueError(f"the time needs 0 < threshold < |theta0|, not {level:g} and {start:g}.")
-    schedule_factors(asked.schedule, asked.steps or 1)
-    if asked.schedule != "constant":
-        return None
-    if asked.gradient:
-        return _burst_law(hp, asked, start, level)
-    if asked.reg not in ("l2", "none") and asked.lam > 0:
-        return "wd_time", laws.wd_time(hp, asked.lam, start, level, reg=asked.reg)
-    if asked.reg == "none" or asked.lam == 0:
-        return "none", laws.time_to(hp, asked.reg, asked.lam, asked.sigma)
-    if asked.opt == "sgd":
-        return "sgd_l2_time", laws.sgd_l2_time(hp, asked.lam, start, level)
-    for law in TIMES[asked.opt]:
-        name, answer = law.__name__, law(hp, asked.lam, asked.sigma, start, level)
-        if answer.valid:
-            break
-    return name, answer
-
-
-def _burst_law(hp: Any, asked: Any, start: float, level: float) -> Any:
-    """The law for Figure 4's gradients, where there is one."""
-    from regdyn.gradients import LowGradient
-    from regdyn.rules import Adam, RMSprop
-    from regdyn.theory.laws.burst import burst_time
-
-    low = process(asked.gradient)
-    if asked.reg != "l2" or not isinstance(low, LowGradient) or not isinstance(hp, Adam | RMSprop):
-        return None
-    if low.steps0 == 0:
-        return None
-    burst = {"sigma0": low.std0, "steps0": low.steps0}
-    return "burst_time", burst_time(hp, asked.lam, low.std, start, level, **burst)
-
-
-def _follow(hp: Any, asked: Any, level: float, law: Any) -> Any:
-    """The closure's prediction, as long as the event takes."""
     from regdyn.gradients import Gaussian
-    from regdyn.theory import predict
 
-    gradient = process(asked.gradient) if asked.gradient else Gaussian(std=asked.sigma)
-    if asked.steps is None and asked.schedule != "constant":
-        raise ValueError("a schedule needs --steps, the length of the run.")
-    guess = law[1].value if law and math.isfinite(law[1].value) else 10_000
-    n = asked.steps or min(max(round(1.3 * guess) + 100, 1000), LONGEST)
-    while True:
-        ds = predict(
-            hp, reg=asked.reg, lam=asked.lam, gradient=gradient, steps=n, schedule=asked.schedule,
-            theta0=asked.theta0, thresholds=level, record=_dense(n, guess),
-        )  # fmt: skip
-        late = math.isinf(_mean_time(ds, level)) and math.isinf(_passage(ds, level))
-        if asked.steps or n >= LONGEST or not late:
-            return ds
-        n = min(10 * n, LONGEST)
-
-
-def _dense(n: int, guess: float) -> Any:
-    """Steps to record: some thousand, and every one close to where the event is expected."""
-    import numpy as np
-
-    near = np.arange(max(0, round(0.98 * guess) - 5), min(n, round(1.02 * guess) + 5, n) + 1)
-    grids = np.geomspace(1, n, 4000), np.linspace(0, n, 2000), near[:20_000]
-    return np.unique(np.clip(np.round(np.concatenate(grids)), 0, n))
-
-
-def _mean_time(ds: Any, level: float) -> float:
-    """Step at which the mean's size is first below the level, between recorded steps a line."""
-    import numpy as np
-
-    t, mean = ds["step"].values, np.abs(ds["mean"].values.ravel())
-    below = np.flatnonzero(mean < level)
-    if len(below) == 0:
-        return math.inf
-    i = below[0]
-    if i == 0:
-        return 0.0
-    part = (mean[i - 1] - level) / (mean[i - 1] - mean[i])
-    return float(math.ceil(t[i - 1] + part * (t[i] - t[i - 1])))
-
-
-def _passage(ds: Any, level: float) -> float:
-    """Median first passage; infinite if it is later."""
-    time = float(ds["first_passage_median"].values.ravel()[0])
-    return math.inf if math.isnan(time) else time
-
-
-def _steps(time: float, ds: Any) -> str:
-    last = int(ds["step"][-1])
-    return f"{time:,.0f} steps" if math.isfinite(time) else f"later than {last:,} steps"
+    if asked.gradient:
+        return process(asked.gradient)
+    return Gaussian(std=finite("sigma", asked.sigma, 0.0))
 
 
 # Words ------------------------------------------------------------------------------------------
+
+
+def _steps(time: float, times: Any) -> str:
+    return f"{time:,.0f} steps" if math.isfinite(time) else f"later than {times.steps:,} steps"
 
 
 def _named(asked: Any) -> str:
@@ -351,24 +243,27 @@ def _named(asked: Any) -> str:
     return f"{asked.opt}{words}, {asked.reg} {asked.lam:g}, {noise}"
 
 
-def _law(named: Any) -> Any:
-    """A law for JSON; null if there is none."""
-    return None if named is None else {"name": named[0], **named[1]._asdict()}
-
-
-def _law_line(named: Any, unit: str) -> str:
-    if named is None:
+def _law_line(law: Any, unit: str) -> str:
+    if law is None:
         return "  closed form  none for this gradient or schedule"
-    name, law = named
-    value = f"{law.value:,.0f}" if unit and math.isfinite(law.value) else f"{law.value:.4g}"
-    valid = "valid" if law.valid else "NOT valid"
-    return f"  closed form  {value}{' ' if unit else ''}{unit} ({name}, {valid}: {law.reason})"
+    value = f"{law['value']:,.0f}{unit}" if unit else f"{law['value']:.4g}"
+    value = value if math.isfinite(law["value"]) else "none"
+    valid = "valid" if law["valid"] else "NOT valid"
+    return f"  closed form  {value} ({law['name']}, {valid}: {law['reason']})"
 
 
-ANSWERS: dict[type, Any] = {
-    HalfLife: _half_life, Collapse: _collapse, Floor: _floor, Regime: _regime
+def _below(stay: Any, threshold: float) -> str:
+    """How often theta is below the threshold."""
+    if math.isnan(stay.share):
+        return f"unknown: {stay.reason}"
+    perhaps = "" if stay.valid else "perhaps "
+    return f"{perhaps}|theta| < {threshold:g} at {stay.share:.1%} of all steps. {stay.reason}"
+
+
+ANSWERS: dict[type, tuple[str, Any]] = {
+    HalfLife: ("half-life", _half_life), Collapse: ("collapse", _collapse),
+    Floor: ("floor", _floor), Regime: ("regime", _regime),
 }  # fmt: skip
-NAMES = {HalfLife: "half-life", Collapse: "collapse", Floor: "floor", Regime: "regime"}
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ Under an adaptive rule the regulariser's pull lambda theta is divided by the roo
 
 and the largest of the four names the regime. Without that division theta decays at a rate that
 knows no gradient. Beyond both: a step that overshoots, and the noise floor where the decay ends.
-`stay_below` says with which probability that is below a threshold.
+`regdyn.theory.stay` says with which probability that is below a threshold.
 """
 
 import math
@@ -16,10 +16,10 @@ from regdyn import rules
 from regdyn.checks import finite, integer
 from regdyn.regularizers import check_strength, decay, strength
 from regdyn.theory import laws
+from regdyn.theory.floors import floor
 from regdyn.theory.laws.law import betas, lag
-from regdyn.theory.stay import Floor, Stay, floor, stay_below
 
-__all__ = ["Floor", "Regime", "Stay", "floor", "regime", "stay_below"]
+__all__ = ["NAMES", "Regime", "regime"]
 
 
 class Regime(NamedTuple):
@@ -91,12 +91,12 @@ def regime(
         held = math.nan  # it depends on where theta started: ask `floor`
     else:
         held = _floor(hp, reg, lam, sigma)
-    if theta <= held:
+    if theta <= held < math.inf:
         side = "above" if held > threshold else "below"
         reason = f"theta = {theta:.3g} is within the noise floor, {held:.3g}; the threshold is "
         return Regime(f"floor {side} threshold", math.nan, f"{reason}{threshold:g}.")
     found = _linear(hp, reg, lam) or _adaptive(hp, lam, sigma, theta, past, ago)
-    if math.isnan(held):
+    if not math.isfinite(held):
         return found
     below = f"The noise floor is {held:.3g}, {'above' if held > threshold else 'below'}"
     return found._replace(reason=f"{found.reason} {below} the threshold {threshold:g}.")

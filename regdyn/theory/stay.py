@@ -8,41 +8,15 @@ docs/laws/stay-below.md derives it, and says where theta is not Gaussian.
 import math
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from regdyn import rules
 from regdyn.checks import finite, integer
-from regdyn.gradients import Gaussian
-from regdyn.regularizers import check_strength, decay, strength
+from regdyn.regularizers import decay, strength
 from regdyn.theory import laws, passage
+from regdyn.theory.floors import Floor, floor
 from regdyn.theory.laws.heavy_ball import HeavyBall
-from regdyn.theory.laws.law import betas, invalid, lag
+from regdyn.theory.laws.law import TOLERANCE, betas, lag
 
-TRAINING = 406_250
-"""Steps of the paper's training (325 epochs of 1250): the horizon where nothing is stationary."""
-_LONGEST = 1_000_000  # steps for which the closure is followed towards a stationary state
-
-
-class Floor(NamedTuple):
-    """What is left of theta in the long run.
-
-    Attributes
-    ----------
-    mean, std : float
-        Of theta: the law's std if it is valid, else the closure's.
-    law : Law
-        The closed form for the std.
-    closure : float
-        The closure's std; NaN if it is not stationary after a million steps.
-    steps : int or None
-        Steps after which this holds; None for the stationary state.
-    """
-
-    mean: float
-    std: float
-    law: laws.Law
-    closure: float
-    steps: int | None
+_UNSURE = 0.2  # relative error of the std that is allowed for where no closed form is valid
 
 
 class Stay(NamedTuple):
@@ -57,9 +31,11 @@ class Stay(NamedTuple):
         there is no estimate.
     floor : Floor
     bound : float
-        The sigma at which the std equals the threshold by the leading-order floor
-        (2 lambda threshold^2 / lr under Adam and RMSprop + l2): `share` is 68 % there, if the
-        formula holds. NaN if there is none.
+        The sigma at which the leading-order floor equals the threshold, so that 68 % are below if
+        that formula holds (2 lambda threshold^2 / lr under Adam and RMSprop + l2). NaN if there is
+        none; infinite if no sigma lifts the floor to the threshold.
+    bound_share : float
+        The share that is below at that sigma, by the law and not by its leading order.
     valid : bool
         Whether `share` is expected to be right to 2 points.
     reason : str
@@ -69,127 +45,20 @@ class Stay(NamedTuple):
     window: float
     floor: Floor
     bound: float
+    bound_share: float
     valid: bool
     reason: str
-
-
-def floor(
-    rule: Any, reg: str = "l2", lam: float = 1e-4, sigma: float = 1e-5, *,
-    steps: int | None = None, theta0: float = 1.0,
-) -> Floor:  # fmt: skip
-    """The noise floor under independent gradients of mean 0 and standard deviation `sigma`.
-
-    Parameters
-    ----------
-    rule : str or NamedTuple
-        A rule's name, or its hyper-parameters.
-    reg, lam, sigma
-        Regulariser, strength, standard deviation of the loss gradient.
-    steps : int, optional
-        Moments after so many steps from `theta0`. By default the stationary state; Adagrad and
-        AMSGrad have none and take `TRAINING` steps.
-
-    Raises
-    ------
-    ValueError
-        For bad input, in one sentence.
-    """
-    hp = rules.resolve(rule)
-    lam, sigma = check_strength(reg, lam, hp), finite("sigma", sigma, 0.0)
-    theta0 = finite("theta0", theta0)
-    if steps is None and isinstance(hp, rules.Adagrad | rules.AMSGrad):
-        steps = TRAINING
-    if steps is not None:
-        integer("steps", steps, 1)
-    if steps is None and (lam == 0 or reg == "none"):
-        std = math.inf if sigma > 0 and hp.lr > 0 else 0.0
-        return Floor(
-            0.0 if sigma > 0 else theta0, std, invalid(std, "Nothing pulls back."), std, None
-        )
-    if steps is None and sigma == 0:
-        size = _noiseless(hp, reg, lam)
-        return Floor(0.0, size, invalid(size, "Without noise."), size, None)
-    law = laws.late_std(hp, reg, lam, sigma, theta0=theta0, steps=steps or math.inf)
-    mean, std = _closure(hp, reg, lam, sigma, steps, theta0)
-    return Floor(mean, law.value if law.valid else std, law, std, steps)
-
-
-def _noiseless(hp: Any, reg: str, lam: float) -> float:
-    """Size of theta in the long run when no gradient comes but the regulariser's."""
-    if reg != "l2" or hp.lr == 0 or isinstance(hp, rules.Adagrad | rules.AMSGrad):
-        return 0.0  # the last two: sqrt(v) never falls, so that lr lambda / sqrt(v) theta is small
-    if isinstance(hp, rules.SGD):
-        return 0.0 if laws.heavy_ball(hp, lam).stable else math.inf
-    if isinstance(hp, rules.Adadelta):
-        return 0.0 if hp.lr * lam < 2 else math.inf
-    if isinstance(hp, rules.Lion):
-        return _cycle(hp, lam)
-    stable = hp.eps > 0 and laws.eps_endgame(hp, lam, 0.0).valid
-    return 0.0 if stable else laws.edge_floor(hp, lam).value
-
-
-def _cycle(hp: rules.Lion, lam: float) -> float:
-    """rms of Lion's cycle about 0: all its steps have the size lr. Ten memories of m long."""
-    theta, state = 0.5 * hp.lr, rules.init(0.0, hp)
-    coef, n = rules.coef(hp, 1), min(round(10 / (1 - hp.beta2)) + 10, 100_000)
-    path = np.empty(n)
-    for t in range(n):
-        delta, state = rules.lion(lam * theta, state, hp, coef)
-        theta = path[t] = theta - delta
-    return float(np.sqrt(np.mean(path[n // 2 :] ** 2)))
-
-
-def _closure(
-    hp: Any, reg: str, lam: float, sigma: float, steps: int | None, theta0: float
-) -> tuple[float, float]:
-    """Mean and std of the closure: after so many steps, or in the long run.
-
-    The approach to a stationary variance is exponential: its end follows from three equidistant
-    times (Aitken), as soon as most of the way is done.
-    """
-    n = steps or 2000 + round(20 / (1 - max(_memories(hp))))
-    while True:
-        at = [n] if steps else [n // 3, 2 * (n // 3), 3 * (n // 3)]
-        ds = _predict(hp, reg, lam, sigma, n, theta0 if steps else 0.0, at)
-        mean, var = ds["mean"].values.ravel()[1:], ds["std"].values.ravel()[1:] ** 2
-        if steps:
-            return float(mean[0]), math.sqrt(var[0])
-        first, second = var[1] - var[0], var[2] - var[1]
-        end = var[2] + second * second / (first - second) if first > second > 0 else var[2]
-        if abs(second) < 1e-3 * var[2] or (first > second > 0 and var[2] > 0.6 * end):
-            return 0.0, math.sqrt(end)
-        if n >= _LONGEST or not np.all(np.isfinite(var)):
-            return 0.0, math.nan
-        n = min(4 * n, _LONGEST)
-
-
-def _predict(hp: Any, reg: str, lam: float, sigma: float, n: int, theta0: float, at: Any) -> Any:
-    import warnings
-
-    from regdyn.theory.prediction import predict
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # that it is unstable shows in the result
-        return predict(
-            hp, reg=reg, lam=lam, gradient=Gaussian(std=sigma), steps=n, theta0=theta0,
-            record=[0, *at], thresholds=1e-3,
-        )  # fmt: skip
-
-
-def _memories(hp: Any) -> list[float]:
-    """The forgetting factors of a rule's averages."""
-    names = ("beta1", "beta2", "alpha", "rho", "momentum")
-    return [getattr(hp, name) for name in names if hasattr(hp, name)] or [0.0]
-
-
-# Probabilities ---------------------------------------------------------------------------------
 
 
 def stay_below(
     rule: Any, reg: str = "l2", lam: float = 1e-4, sigma: float = 1e-5, *,
     threshold: float = 1e-3, window: int = 1, steps: int | None = None, theta0: float = 1.0,
 ) -> Stay:  # fmt: skip
-    """The probability that abs(theta) is below `threshold` in the long run, and for how long.
+    r"""The probability that abs(theta) is below `threshold` in the long run, and for how long.
+
+    Formula: share = erf(b / (sqrt(2) s)), s the noise floor; for a mean that has not arrived at 0
+    the same Gaussian around it. Over a window theta is an Ornstein-Uhlenbeck process with an
+    absorbing wall. Source: derived in docs/laws/stay-below.md.
 
     Parameters
     ----------
@@ -208,73 +77,90 @@ def stay_below(
     b = finite("threshold", threshold, 0.0, open_below=True)
     integer("window", window, 1)
     end = floor(hp, reg, lam, sigma, steps=steps, theta0=theta0)
-    share, bound = _share(end, b), _bound(hp, reg, lam, b)
-    if not (end.std > 0 and math.isfinite(end.std)):
-        why = "it spreads for ever" if end.std == math.inf else "no stationary state was found"
-        why = "without noise theta does not fluctuate" if end.std == 0 else why
-        known = not math.isnan(end.std)
-        return Stay(share, share if known else math.nan, end, bound, known, f"{why}.".capitalize())
-    shape = _not_gaussian(hp, reg, lam, sigma, end.std, b)
+    share, s = _share(end.mean, end.std, b), end.std
+    bound = _bound(hp, reg, lam, b)
+    at_bound = math.nan
+    if 0 < bound < math.inf:
+        law = laws.late_std(hp, reg, lam, bound)
+        at_bound = _share(0.0, law.value if law.valid else floor(hp, reg, lam, bound).std, b)
+    if s == 0 or math.isnan(s) or s == math.inf:
+        why = {0.0: "Without noise theta does not fluctuate.", math.inf: "theta spreads for ever."}
+        reason = why.get(s, "No stationary state was found.")
+        return Stay(share, share, end, bound, at_bound, not math.isnan(s), reason)
+    error = TOLERANCE if end.law.valid else _UNSURE
+    apart = _share(end.mean, s / (1 + error), b) - _share(end.mean, s * (1 + error), b)
+    shape = _not_gaussian(hp, reg, lam, sigma, s, b)
+    certain = s * (1 + error) < b / 7.1  # Chebyshev: below at 98 % whatever the distribution
     where = "" if end.steps is None else f" after {end.steps:,} steps"
-    reason = f"The std{where} is {end.std:.3g}, {end.std / b:.3g} times the threshold."
+    reason = f"The std{where} is {s:.3g}, {s / b:.3g} times the threshold."
     if not end.law.valid:
-        reason += f" It is the closure's, since no closed form is valid: {end.law.reason}"
+        reason += f" No closed form for it is valid: {end.law.reason}"
     if shape:
         reason += f" theta is not Gaussian: {shape}."
+    if reg in ("wd", "adamw") and isinstance(hp, rules.Adam | rules.RMSprop) and bound < sigma:
+        reason += " Above eps it hardly depends on sigma: only a dead feature stays below."
     longer = share if window == 1 else _window(hp, reg, lam, sigma, end, b, window)
-    longer = share if longer > share else longer
-    return Stay(share, longer, end, bound, end.law.valid and not shape, reason)
+    valid = certain or (abs(apart) / 2 <= 0.02 and not shape)
+    return Stay(share, longer, end, bound, at_bound, valid, reason)
 
 
-def _share(end: Floor, b: float) -> float:
+def _share(mean: float, s: float, b: float) -> float:
     """P(abs(theta) < b) of a Gaussian theta."""
-    if end.std == math.inf:
-        return 0.0
-    if not end.std > 0:
-        return math.nan if math.isnan(end.std) else float(abs(end.mean) < b)
-    x = [(b - end.mean) / end.std, (-b - end.mean) / end.std]
-    return 0.5 * (math.erf(x[0] / math.sqrt(2)) - math.erf(x[1] / math.sqrt(2)))
+    if s == 0 or math.isnan(s):
+        return float(abs(mean) < b) if s == 0 else math.nan
+    return 0.5 * (math.erf((b - mean) / s / math.sqrt(2)) + math.erf((b + mean) / s / math.sqrt(2)))
 
 
 def _bound(hp: Any, reg: str, lam: float, b: float) -> float:
     """sigma at which the leading-order floor equals b."""
-    if reg != "l2" or lam == 0 or hp.lr == 0:
+    if lam == 0 or reg == "none" or hp.lr == 0:
         return math.nan
+    c = decay(strength(reg, lam), hp.lr)
+    loss = math.sqrt(2 * (1 - c.before * c.after))  # 0 under l2
     if isinstance(hp, rules.SGD):
-        return b * math.sqrt(2 * lam * (1 - hp.momentum) / hp.lr)
-    adaptive = isinstance(hp, rules.Adam | rules.RMSprop)
-    return 2 * lam * b * b / hp.lr if adaptive else math.nan
+        if reg != "l2":
+            return b * (1 - hp.momentum) * loss / hp.lr
+        stable = laws.heavy_ball(hp, lam).stable
+        return b * math.sqrt(2 * lam * (1 - hp.momentum) / hp.lr) if stable else math.nan
+    if not isinstance(hp, rules.Adam | rules.RMSprop):
+        return math.nan
+    if reg == "l2":
+        return 2 * lam * b * b / hp.lr
+    free = hp.lr / loss  # the floor of any sigma far above eps; it goes as sigma / (sigma + eps)
+    return math.inf if free <= b else hp.eps * b / (free - b)
 
 
-def _not_gaussian(hp: Any, reg: str, lam: float, sigma: float, std: float, b: float) -> str:
+def _not_gaussian(hp: Any, reg: str, lam: float, sigma: float, s: float, b: float) -> str:
     """Why theta is not Gaussian by more than 2 points; empty if it is."""
+    if sigma == 0:
+        return "without noise it ends in a cycle"
     if isinstance(hp, rules.Lion):
-        memory = _relaxation(hp, reg, lam, sigma, std)[0] / (1 - hp.beta2)
+        memory = _relaxation(hp, reg, lam, sigma, s)[0] / (1 - hp.beta2)
         if memory > 0.1:
             return "its signs are remembered as long as theta itself"
-        spread = 2 * math.exp(-0.5 * (b / std) ** 2) / math.sqrt(2 * math.pi) * hp.lr / std
+        spread = 2 * math.exp(-0.5 * (b / s) ** 2) / math.sqrt(2 * math.pi) * hp.lr / s
         if reg == "l2" and spread > 0.02:
             return "all steps have the size lr, so that theta stays on a lattice"
     if reg == "l2" and isinstance(hp, rules.Adam | rules.RMSprop):
-        pull = (lam * std) ** 2
-        share, (z, _) = pull / (pull + sigma * sigma), _ball(hp, lam, sigma, std).roots
+        pull = (lam * s) ** 2
+        share, (z, _) = pull / (pull + sigma * sigma), _ball(hp, lam, sigma, s).roots
         cycles = abs(z.imag) > 0 or z.real < 0
         if share > 0.1 and cycles and (1 - abs(z)) * lag(betas(hp)[1]) < 4:
             return "it cycles at the edge of stability, about +-s, and v follows"
     return ""
 
 
-def _ball(hp: Any, lam: float, sigma: float, std: float) -> HeavyBall:
+def _ball(hp: Any, lam: float, sigma: float, s: float) -> HeavyBall:
     """Adam under l2 as theta feels it: a heavy ball whose learning rate v sets."""
     b1, _ = betas(hp)
-    size = math.hypot(sigma, lam * std) + hp.eps
+    size = math.hypot(sigma, lam * s) + hp.eps
     return laws.heavy_ball(rules.SGD(hp.lr * (1 - b1) / size, b1), lam)
 
 
 # Staying for a while ---------------------------------------------------------------------------
 
 
-def _relaxation(hp: Any, reg: str, lam: float, sigma: float, std: float) -> tuple[float, float]:
+def _relaxation(hp: Any, reg: str, lam: float, sigma: float, s: float) -> tuple[float, float]:
     """(share of theta that the mean loses per step, memory of the steps); NaN: no estimate."""
     memory = {rules.SGD: "momentum", rules.Lion: "beta2"}.get(type(hp), "beta1")
     bm = getattr(hp, memory, 0.0)
@@ -286,7 +172,7 @@ def _relaxation(hp: Any, reg: str, lam: float, sigma: float, std: float) -> tupl
     if isinstance(hp, rules.SGD):
         z = laws.heavy_ball(hp, lam).roots[0]
     elif isinstance(hp, rules.Adam | rules.RMSprop):
-        z = _ball(hp, lam, sigma, std).roots[0]
+        z = _ball(hp, lam, sigma, s).roots[0]
     else:
         return math.nan, bm
     return (1 - z.real if z.imag == 0 and 0 < z.real < 1 else math.nan), bm
@@ -299,21 +185,22 @@ def _window(hp: Any, reg: str, lam: float, sigma: float, end: Floor, b: float, s
     only when it steps over b, which is as if the wall stood a Milne length x_M behind (see
     `regdyn.theory.passage`). Finite volumes on (-b - x_M, b + x_M); starts as a Gaussian inside b.
     """
+    import numpy as np
     from scipy.linalg import eigh_tridiagonal
 
+    if isinstance(hp, rules.Lion) or sigma == 0 or abs(end.mean) > 1e-2 * b:
+        return math.nan  # a walk on a lattice, a cycle, or not yet arrived
     r, bm = _relaxation(hp, reg, lam, sigma, end.std)
-    far = abs(end.mean) > 1e-2 * b
-    if not r * lag(bm) < 0.1 or isinstance(hp, rules.Lion) or far:
-        return math.nan  # theta is no diffusion, or has not arrived
-    kick = end.std * math.sqrt(
-        r * (2 - r)
-    )  # long-run step: variance of theta = kick^2 / (2 r - r^2)
+    if not r * lag(bm) < 0.1:
+        return math.nan  # no diffusion
+    # long-run step: the variance of theta is kick^2 / (2 r - r^2)
+    kick = end.std * math.sqrt(r * (2 - r))
     wall = b + kick * (
         passage.OVERSHOOT * math.sqrt((1 - bm) / (1 + bm))
         + passage.milne(bm) * bm / math.sqrt(1 - bm * bm)
     )
-    n = 400
-    edges = np.linspace(-wall, wall, n + 1) / end.std
+    n, far_out = 400, min(wall / end.std, 10.0)  # ten standard deviations are never crossed
+    edges = np.linspace(-far_out, far_out, n + 1)
     x, h = 0.5 * (edges[1:] + edges[:-1]), edges[1] - edges[0]
     # symmetric form: fluxes between cells weighted by exp(-x^2 / 2)
     weight = np.exp(-0.25 * x * x)
