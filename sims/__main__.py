@@ -110,6 +110,7 @@ def _run(name: str, study: Any, settings: Settings, out: Path) -> None:
 def _write(study: Any, data: "xr.Dataset", out: Path) -> None:
     """All four files whole, or none."""
     from regdyn import store
+    from sims.common import save
 
     with ExitStack() as files:
         result, table, figure, answer = (
@@ -118,7 +119,7 @@ def _write(study: Any, data: "xr.Dataset", out: Path) -> None:
         )
         data.to_netcdf(result, engine="netcdf4")
         study.table(data).to_csv(table, index=False, lineterminator="\n")
-        study.draw(data).savefig(figure)
+        save(study.draw(data), figure)
         Path(answer).write_text(_answer(study, data), encoding="utf-8")
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from regdyn import rules
 from sims import _theory_page as page
 from sims._theory_compare import TOLERANCE as OF_TIMES
-from sims.common import INK, note
+from sims.common import INK, note, share_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,6 +22,8 @@ TITLES = {
 TOLERANCE = OF_TIMES | {"centre": 0.02}
 LIMIT = 200.0  # percent: what is further off is drawn there
 WORST = 40  # rows on the page
+RARE = ("intermittent", "rare-rms")
+FAR = ("ar1", "student-t", *RARE)  # not white, or not Gaussian
 
 
 def picture(cells: Any, lanes: int) -> "Figure":
@@ -33,7 +35,7 @@ def picture(cells: Any, lanes: int) -> "Figure":
 
     names = list(dict.fromkeys(cells["case"]))
     with rc_context(plotting.STYLE):
-        fig = Figure(figsize=(7.6, 8.4))
+        fig = Figure(figsize=(7.6, 8.0))
         axes = fig.subplots(1, len(TITLES), sharey=True, sharex=True)
         for ax, (name, title) in zip(axes, TITLES.items(), strict=True):
             tolerance = 100 * TOLERANCE[name]
@@ -65,6 +67,51 @@ def picture(cells: Any, lanes: int) -> "Figure":
             "mean's error is in late rms.",
         )
     return fig
+
+
+def words(cells: Any, lanes: int) -> str:
+    """What was asked, what came out."""
+    groups = dict(list(cells.groupby("group", sort=False)))
+    passed = [f"{name} {share_text(some['theory_pass'].mean())}" for name, some in groups.items()]
+    off = [
+        f"{name} {_off(some, 't50', 't10')}, {_off(some, 'p1e-3')} and {_off(some, 'late')}"
+        for name, some in groups.items()
+        if name in FAR
+    ]
+    return (
+        "Asked: does the theory, built for white Gaussian gradients around 0, hold for others? Of "
+        f"{len(cells)} settings ({lanes:,} lanes each) all five criteria (times of "
+        "the mean to half and a tenth of the start, median passage below 1e-3, late rms, late "
+        f"mean) are met in {share_text(cells['theory_pass'].mean())}: {', '.join(passed)}. White "
+        "noise with a mean, in a well, under a schedule or from another start is within what the "
+        "closure is made for. Memory, heavy tails and rarity are not: there nine settings in ten "
+        f"are within these errors of times of the mean, passage and late rms: {'; '.join(off)}. "
+        "For the paper: its gradients are white and Gaussian by construction, so that its figure "
+        f"can be read off the theory. A real feature fires rarely.{_slowest(cells)} What it "
+        "fluctuates by in the end needs a simulation."
+    )
+
+
+def _off(cells: Any, *names: str) -> str:
+    """The error that nine in ten do not exceed, in percent."""
+    errors = np.concatenate([abs(cells[f"theory_{name}_error"]) for name in names])
+    errors = np.nan_to_num(errors, nan=np.inf)
+    return f"{_percent(100 * np.quantile(errors, 0.9, method='lower'))} %"
+
+
+def _slowest(cells: Any) -> str:
+    """What becomes of a rare feature's times, and where the predicted one is furthest too late."""
+    rare = cells[cells["group"].isin(RARE)]
+    if rare.empty:
+        return ""
+    one = rare.loc[rare["theory_t50_error"].idxmax()]
+    return (
+        " The times of its mean hold under wd, and under l2 where lambda theta is far above the "
+        "rms of its gradients; where it is not, v is small from one firing to the next, which the "
+        "theory does not see, and theta decays faster than predicted: at worst half of the start "
+        f"is reached after {one['t50']:,.0f} steps, in theory after {one['theory_t50']:,.0f} "
+        f"({one['rule']} + {one['reg']} at {one['lam']:g}, {one['case']})."
+    )
 
 
 def body(cells: Any, answer: str) -> str:
@@ -107,13 +154,15 @@ def _worst(cells: Any) -> list[str]:
 
 def _percent(value: float) -> str:
     """An error for the table."""
-    return f"{value:.2g}" if value < 1000 else "> 1000"
+    return f"{value:.2g}" if value < 100 else f"{value:.0f}" if value < 1000 else "> 1000"
 
 
 def _entry(cell: Any, name: str) -> str:
     """Measured -> predicted (error), bold where it fails."""
-    error = 100 * cell[f"theory_{name}_error"]
-    text = f"{page.time(cell[name])} → {page.time(cell[f'theory_{name}'])}"
+    error, theory = 100 * cell[f"theory_{name}_error"], cell[f"theory_{name}"]
+    if name == "centre" and abs(theory) < 1e-6 * cell["late"]:
+        theory = 0.0  # what is left of (1 - lambda)^t says nothing
+    text = f"{page.time(cell[name])} → {page.time(theory)}"
     if np.isfinite(error):
         text += f" ({error:+.3g})" if abs(error) < 1000 else " (> 1000)"
     return text if cell[f"theory_{name}_pass"] else f"**{text}**"
