@@ -99,14 +99,8 @@ def compared_table(rows_: list[dict[str, Any]], theory: list[dict[str, Any]]) ->
     vector = "param" in rows_[0]
     for name in ("rule", "reg"):
         shown.add_column(name)
-    for name in (
-        "lambda",
-        *(["param"] if vector else []),
-        "level",
-        "simulated",
-        "predicted",
-        "error",
-    ):
+    numbers = ("lambda", *(["param"] if vector else []), "level", "simulated", "predicted", "error")
+    for name in numbers:
         shown.add_column(name, justify="right", no_wrap=True)
     for measured, predicted in zip(rows_, theory, strict=True):
         setting = [measured["rule"], measured["reg"], f"{measured['lam']:g}"]

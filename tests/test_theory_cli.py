@@ -126,6 +126,17 @@ def test_what_json_has_no_word_for_is_null(capsys):
     assert got["stay"]["floor"]["std"] is None and got["stay"]["share"] == 0
 
 
+def test_docs_show_what_is_printed(capsys):
+    page = (ROOT / "docs" / "theory.md").read_text(encoding="utf-8")
+    shown = re.findall(
+        r"^```console\n\$ python -m regdyn.theory (.*)\n((?:.*\n)*?)```", page, re.MULTILINE
+    )
+    assert {words.split()[0] for words, _ in shown} == {name for name, _ in theory.ANSWERS.values()}
+    for words, printed in shown:
+        assert command(*words.split()) == 0
+        assert capsys.readouterr().out == printed
+
+
 # Times -------------------------------------------------------------------------------------------
 
 

@@ -179,8 +179,8 @@ def _floor(hp: Any, asked: Floor) -> Answer:
         ]
     if math.isfinite(stay.bound):
         lines += [
-            f"  bound        at sigma = {stay.bound:.3g} the leading-order floor is the "
-            f"threshold (68.3% below); in fact {stay.bound_share:.1%} are below there"
+            f"  bound        leading-order floor = threshold at sigma = {stay.bound:.3g} "
+            f"(68.3% below); in fact {stay.bound_share:.1%} are below there"
         ]
     content = {"closure": {"std": end.closure}, "stay": stay, "window": asked.window}
     return lines, {"law": law, **content, "unit": "theta"}

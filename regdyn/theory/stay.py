@@ -95,6 +95,8 @@ def stay_below(
     reason = f"The std{where} is {s:.3g}, {s / b:.3g} times the threshold."
     if not end.law.valid:
         reason += f" No closed form for it is valid: {end.law.reason}"
+    if math.isnan(end.closure) and sigma > 0:
+        reason += " The closure has not settled after a million steps."
     if shape:
         reason += f" theta is not Gaussian: {shape}."
     if reg in ("wd", "adamw") and isinstance(hp, rules.Adam | rules.RMSprop) and bound < sigma:
