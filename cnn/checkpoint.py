@@ -216,13 +216,14 @@ def last(folder: Path) -> dict[str, Any] | None:
     try:
         return read(path)
     except ValueError as error:
-        with suppress(ValueError, OSError):
+        try:
             step = read(previous)["step"]
-            raise ValueError(
-                f"{str(error).removesuffix('.')}; {str(previous)!r}, of step {step}, is whole: "
-                "move it there to go on."
-            ) from error
-        raise
+        except (ValueError, OSError):
+            raise error from None
+        raise ValueError(
+            f"{str(error).removesuffix('.')}; {str(previous)!r}, of step {step}, is whole: move it "
+            "there to go on."
+        ) from error
 
 
 def config_of(entry: dict[str, Any]) -> Config:

@@ -167,7 +167,7 @@ def _label(config: Config, device: torch.device, world: int) -> dict[str, Any]:
         "machine": f"{platform.system()} {platform.machine()}",
         "device": device.type,
         "kind": kind,
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),  # a plain word, for the checkpoint
         "threads": torch.get_num_threads(),
         "ranks": world,
         "deterministic": config.deterministic,

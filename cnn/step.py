@@ -3,6 +3,8 @@
 The same as a CUDA graph: `GraphedStep`.
 """
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -54,7 +56,8 @@ class Step:
     def _gradients(self, x: Tensor, y: Tensor) -> Tensor:
         """The loss; its gradients are in `.grad`."""
         self.update.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(x.device.type, self.autocast, enabled=self.autocast is not None):
+        full = self.autocast is None
+        with nullcontext() if full else torch.autocast(x.device.type, self.autocast):
             loss = F.cross_entropy(self.net(x), y)
         (loss if self.scaler is None else self.scaler.scale(loss)).backward()
         return loss.detach()
