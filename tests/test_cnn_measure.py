@@ -483,6 +483,22 @@ def test_measures_of_torchvisions_vgg11_bn(vgg):
         assert measure.evaluate(vgg, [(x, torch.arange(6))]).images == 6
 
 
+def test_an_activation_that_works_in_place_is_applied_once():
+    """What the second layer sees must be the same with and without the measure's look at C1."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        *(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.SiLU(inplace=True)),
+        *(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()),
+    )
+    scatter(model).eval()
+    x = images()
+    maxima = measure.activation_maxima(model, x)
+    first = F.silu(model[1](model[0](x))).detach()
+    expected = first.abs().amax((0, 2, 3)).numpy(), model(x).detach().amax((0, 2, 3)).numpy()
+    np.testing.assert_allclose(maxima["C1"], expected[0], rtol=1e-5)
+    np.testing.assert_allclose(maxima["C2"], expected[1], rtol=1e-5)
+
+
 def test_measures_of_a_residual_network():
     """Where a sum reads the output, the filter is measured before the sum, else after its ReLU."""
     torch.manual_seed(0)
