@@ -59,7 +59,8 @@ def evaluate(model: nn.Module, data: Any, *, batch: int = 500) -> Evaluation:
             among.append((best == y[:, None]).any(1).sum())
             count += len(y)
     loss, hit, hit5 = (torch.stack(n).cpu().double().sum().item() for n in (losses, right, among))
-    return Evaluation(loss / count, 100 * (1 - hit / count), 100 * (1 - hit5 / count), count)
+    error, top5 = (100 * (count - good) / count for good in (hit, hit5))
+    return Evaluation(loss / count, error, top5, count)
 
 
 @contextmanager

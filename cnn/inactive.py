@@ -144,7 +144,7 @@ def agreement(measures: Mapping[str, PerFilter]) -> Agreement:
             if len(set(says.values())) > 1:
                 differing.append({"layer": layer, "filter": index, **says})
     total = sum(counts.values())
-    return Agreement(total, 100.0 * (1 - len(differing) / total), dict(counts), differing)
+    return Agreement(total, 100 * (total - len(differing)) / total, dict(counts), differing)
 
 
 def prunable_share(model: nn.Module, alive: Mapping[str, Any]) -> float:
