@@ -54,8 +54,8 @@ def run(
     Returns
     -------
     xarray.Dataset
-        Dimensions setting, rule, lam: `time`, `low`, `high` (and level), `rms`. Where gradients
-        are not rare also `theory_time`, `theory_rms`, by `regdyn.theory.predict`.
+        Dimensions setting, rule, lam: `time`, `low`, `high` (and level), `rms`; and `theory_time`,
+        `theory_rms`, by `regdyn.theory.predict`.
     """
     import xarray as xr
 
@@ -75,18 +75,17 @@ def run(
         )
         for gradient, start in zip(gradients, starts, strict=True)
     ]  # fmt: skip
-    parts = [
-        since(times(ds), start).assign(rms=late_rms(ds)).assign_coords(rule=[*FLAVOURS, "adam"])
-        for ds, start in zip(runs("AMSGrad", jobs), starts, strict=True)
-    ]
+    parts = []
+    for ds, job, start in zip(runs("AMSGrad", jobs), jobs, starts, strict=True):
+        theory = predicted(job)
+        part = times(ds).assign(
+            rms=late_rms(ds),
+            theory_time=theory["first_passage_median"].rename(threshold="level"),
+            theory_rms=late_rms(theory),
+        )
+        parts.append(since(part, start).assign_coords(rule=[*FLAVOURS, "adam"]))
     data = xr.concat(parts, xr.DataArray(list(SETTINGS), dims="setting", name="setting"))
-    theory = []
-    for job, start in zip(jobs[:2], starts, strict=False):
-        ds = predicted(job).rename(threshold="level").assign_coords(rule=[*FLAVOURS, "adam"])
-        line = {"theory_time": ds["first_passage_median"] - start, "theory_rms": late_rms(ds)}
-        theory.append(xr.Dataset(line))
-    lines: Any = xr.concat(theory, xr.DataArray(list(SETTINGS[:2]), dims="setting", name="setting"))
-    data = data.merge(lines.reindex(setting=list(SETTINGS))).isel(reg=0, drop=True)
+    data = data.isel(reg=0, drop=True)
     return labelled(
         data,
         "AMSGrad's flavours under l2",
@@ -131,8 +130,10 @@ def draw(data: "xr.Dataset") -> "Figure":
                 style: dict[str, Any] = dict(color=colour, lw=width, label=str(rule))
                 top.plot(one["lam"], one["time"].sel(level=0.5), marker="o", ms=3.5, **style)
                 bottom.plot(one["lam"], one["rms"], marker="o", ms=3.5, **style)
-                top.plot(one["lam"], one["theory_time"].sel(level=0.5), "k", lw=0.6, zorder=3)
-                bottom.plot(one["lam"], one["theory_rms"], "k", lw=0.6, zorder=3)
+                theory: dict[str, Any] = dict(color="k", lw=0.6, zorder=3)
+                theory["ls"] = "--" if rule == "adam" else "-"
+                top.plot(one["lam"], one["theory_time"].sel(level=0.5), **theory)
+                bottom.plot(one["lam"], one["theory_rms"], **theory)
             plotting.mark_collapse(bottom)
             top.set(title=setting)
             bottom.set(xlabel="strength λ")
@@ -147,7 +148,8 @@ def draw(data: "xr.Dataset") -> "Figure":
             fig,
             f"l2; medians of {data.attrs['lanes']} lanes, {config_of(data)['steps']:,} steps. "
             "Dense: normal gradients of std 1e-3; rare: the same rms, but only one step in 1000. "
-            "Thin black: theory (regdyn.theory.predict). Dotted: the paper's threshold.",
+            "Thin black: theory (regdyn.theory.predict), of Adam dashed. Dotted: the paper's "
+            "threshold.",
         )
     return fig
 

@@ -131,8 +131,8 @@ def times(ds: "xr.Dataset") -> "xr.Dataset":
 
 
 def since(data: Any, start: int) -> Any:
-    """`times` counted from step `start`."""
-    for name in ("time", "low", "high"):
+    """`times`, and the theory's, counted from step `start`."""
+    for name in {"time", "low", "high", "theory_time"} & set(data):
         data[name] = (data[name] - start).assign_attrs(data[name].attrs)
     return data
 

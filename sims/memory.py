@@ -57,8 +57,8 @@ def run(
     -------
     xarray.Dataset
         `burst_time`, `burst_low`, `burst_high` (beta2, reg, lam, level), `burst_rms` (beta2, reg,
-        lam); `rare_time`, ... (p, beta2, reg, level), `rare_rms` (p, beta2, reg). Of the burst
-        also `theory_time`, `theory_rms`, by `regdyn.theory.predict`.
+        lam); `rare_time`, ... (p, beta2, reg, level), `rare_rms` (p, beta2, reg). And of both
+        `burst_theory_time`, ..., by `regdyn.theory.predict`.
     """
     import xarray as xr
 
@@ -81,25 +81,24 @@ def run(
         for p in RARE
     ]
     parts = []
-    for ds in runs("memory", jobs):
-        part = times(ds).assign(rms=late_rms(ds))
-        part = part.assign_coords(rule=list(BETAS)).rename(rule="beta2")
-        parts.append(part)
+    for ds, job in zip(runs("memory", jobs), jobs, strict=True):
+        theory = predicted(job)
+        part = times(ds).assign(
+            rms=late_rms(ds),
+            theory_time=theory["first_passage_median"].rename(threshold="level"),
+            theory_rms=late_rms(theory),
+        )
+        parts.append(part.assign_coords(rule=list(BETAS)).rename(rule="beta2"))
     rare = xr.concat(
         [part.squeeze("lam", drop=True) for part in parts[1:]], xr.DataArray(list(RARE), dims="p")
     )
-    rare = rare.assign_coords(p=list(RARE))
-    rare = since(rare, filling)
+    rare = since(rare.assign_coords(p=list(RARE)), filling)
     data = xr.merge(
         [
             parts[0].rename({name: f"burst_{name}" for name in parts[0].data_vars}),
             rare.rename({name: f"rare_{name}" for name in rare.data_vars}),
         ]
     )
-    theory = predicted(jobs[0]).rename(threshold="level", rule="beta2")
-    theory = theory.assign_coords(beta2=list(BETAS))
-    data["theory_time"] = theory["first_passage_median"]
-    data["theory_rms"] = late_rms(theory)
     return labelled(
         data, "the length of Adam's memory", lanes=lanes, seed=seed, steps=steps,
         filling=filling, rare_strength=RARE_STRENGTH, rare_rms=RARE_RMS,
@@ -122,9 +121,8 @@ def table(data: "xr.Dataset") -> "DataFrame":
             row |= {f"t{level:g}": float(one[f"{kind}_time"].sel(level=level)) for level in LEVELS}
             row |= {f"t0.5_{end}": float(half[f"{kind}_{end}"]) for end in ("low", "high")}
             row["rms"] = float(one[f"{kind}_rms"])
-            burst = kind == "burst"
-            row["theory_t0.5"] = float(half["theory_time"]) if burst else np.nan
-            row["theory_rms"] = float(one["theory_rms"]) if burst else np.nan
+            row["theory_t0.5"] = float(half[f"{kind}_theory_time"])
+            row["theory_rms"] = float(one[f"{kind}_theory_rms"])
             rows.append(row)
     return frame(rows)
 
@@ -136,6 +134,7 @@ def draw(data: "xr.Dataset") -> "Figure":
 
     from regdyn import plotting
 
+    theory: dict[str, Any] = dict(color="k", lw=0.6, zorder=3)
     with rc_context(plotting.STYLE):
         fig = Figure(figsize=(7.2, 6.2))
         (burst, floor), (rare, noise) = fig.subplots(2, 2)
@@ -149,8 +148,8 @@ def draw(data: "xr.Dataset") -> "Figure":
                 ax.plot(span, both.sel(reg="wd"), color=colour, lw=0.9, ls="--")
             for reg in data["reg"].values:
                 line = one.sel(reg=reg, level=0.5)
-                burst.plot(span, line["theory_time"], color="k", lw=0.6, zorder=3)
-                floor.plot(span, line["theory_rms"], color="k", lw=0.6, zorder=3)
+                burst.plot(span, line["burst_theory_time"], **theory)
+                floor.plot(span, line["burst_theory_rms"], **theory)
             end = float(one["burst_rms"].sel(reg="l2")[-1])
             floor.annotate(
                 f"λ = {label}", (span[-1], end), (0, 3), textcoords="offset points", ha="right",
@@ -165,6 +164,17 @@ def draw(data: "xr.Dataset") -> "Figure":
                     label=f"{beta2:g}",
                 )  # fmt: skip
                 ax.plot(data["p"], both.sel(reg="wd"), color=colour, lw=0.9, ls="--")
+            line = one.sel(reg="l2", level=0.5)
+            rare.plot(
+                data["p"],
+                line["rare_theory_time"],
+                **theory | {"color": colour, "ls": ":", "lw": 1.0},
+            )
+            noise.plot(
+                data["p"],
+                line["rare_theory_rms"],
+                **theory | {"color": colour, "ls": ":", "lw": 1.0},
+            )
         burst.set(title="after a burst: steps to 0.5", ylabel="steps")
         floor.set(title="after a burst: late rms", ylabel="rms of θ")
         rare.set(title="rare gradients: steps to 0.5", ylabel="steps")
@@ -183,8 +193,9 @@ def draw(data: "xr.Dataset") -> "Figure":
             fig,
             f"Adam; dots and full lines l2, dashed wd. {data.attrs['lanes']} lanes, "
             f"{config_of(data)['steps']:,} steps. Rare: rms {shown(RARE_RMS)} whatever p, λ = "
-            f"{plotting.strength_label(RARE_STRENGTH)}. Thin black: theory "
-            "(regdyn.theory.predict). Dotted: the paper's threshold.",
+            f"{plotting.strength_label(RARE_STRENGTH)}. Thin black, and "
+            "dotted below: theory (regdyn.theory.predict), there of l2. Dotted across: the "
+            "paper's threshold.",
         )
     return fig
 

@@ -120,7 +120,7 @@ def draw(data: "xr.Dataset") -> "Figure":
 
     settings = data["setting"].values
     with rc_context(plotting.STYLE):
-        fig = Figure(figsize=(7.2, 1.0 + 2.1 * len(settings)))
+        fig = Figure(figsize=(7.2, 1.0 + 1.8 * len(settings)))
         axes = fig.subplots(len(settings), len(REGS), sharex=True, sharey=True, squeeze=False)
         for row, setting in zip(axes, settings, strict=True):
             for ax, reg in zip(row, REGS, strict=True):

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
+from regdyn import execution
 from regdyn.regularizers import decay_rate
 from regdyn.rules import SGD
 from sims import (
@@ -50,7 +51,13 @@ MADE = {}
 
 
 @pytest.fixture
-def small(monkeypatch):
+def compiled(monkeypatch):
+    """Small jobs too: the same bits as the NumPy form, ten times as fast."""
+    monkeypatch.setattr(execution, "_SMALL", 0)
+
+
+@pytest.fixture
+def small(monkeypatch, compiled):
     """The result of a study at a small size, made once."""
     monkeypatch.setattr(crossover, "STEPS", 6_000)
     monkeypatch.setattr(crossover, "DRAWS", 20)
@@ -132,15 +139,15 @@ def test_the_answer_holds_numbers_of_the_data(name, small):
 @each_study
 def test_the_picture_can_be_drawn_and_saved(name, small, tmp_path):
     fig = STUDIES[name][0].draw(small(name))
-    fig.savefig(tmp_path / "a.png")
-    assert (tmp_path / "a.png").stat().st_size > 10_000
+    fig.savefig(tmp_path / "a.png", dpi=50)
+    assert (tmp_path / "a.png").stat().st_size > 5_000
     assert f"{small(name).attrs['lanes']} lanes" in " ".join(fig.get_supxlabel().split())
     data = [a for a in fig.axes if a.get_xscale() == "log" or a.get_yscale() == "log"]
     assert all(ax.lines or ax.collections for ax in data)
 
 
-@pytest.mark.parametrize("name", ["amsgrad-flavours", "conventions", "memory"])
-def test_the_same_seed_gives_the_same_table(name):
+@pytest.mark.parametrize("name", ["conventions", "memory"])
+def test_the_same_seed_gives_the_same_table(name, compiled):
     """And another seed another one."""
     study, size = STUDIES[name]
     size = size | {"steps": 400} | ({"filling": 100} if "filling" in size else {})
@@ -203,9 +210,23 @@ def test_a_page_says_how_to_rerun_it_and_shows_its_picture(name):
 def test_the_theory_beside_the_simulation_is_near_it(name, pairs, share):
     """Within 5 % in most rows: the simulation's own noise, and docs/theory-accuracy.md."""
     kept = committed(name)
+    if name == "memory":
+        kept = kept[kept["experiment"] == "burst"]
     for simulated, theory in pairs:
         off = (kept[theory] / kept[simulated] - 1).abs().dropna()
         assert len(off) > 20 and (off < 0.05).mean() >= share
+
+
+def test_the_theory_is_too_slow_where_few_gradients_fall_into_a_memory():
+    """What the page of memory says of p / (1 - beta2), for 400 lanes."""
+    rare = committed("memory").query("experiment == 'rare' and p < 1")
+    factor = rare["theory_t0.5"] / rare["t0.5"]
+    seen = (rare["p"] / (1 - rare["beta2"])).round(6)
+    wd = rare["reg"] == "wd"
+    assert (factor[wd] - 1).abs().max() < 0.04
+    for number, low, high in ((100, 1, 1.035), (10, 1.09, 1.14), (1, 1.8, 2.8), (0.1, 10, 16)):
+        some = factor[~wd & (seen == number)]
+        assert len(some) >= 2 and some.between(low, high).all()
 
 
 # Crossover ---------------------------------------------------------------------------------------
