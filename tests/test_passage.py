@@ -10,7 +10,7 @@ from regdyn.gradients import Gaussian
 from regdyn.rules import SGD, Adam, Lion
 from regdyn.theory import passage, predict
 
-LANES = 8000
+LANES = 4000
 
 
 def medians(rule, reg, lam, gradient, steps, levels):

@@ -23,7 +23,7 @@ from regdyn.rules import (
 )  # fmt: skip
 from regdyn.theory import predict
 
-LANES = 4096
+LANES = 2048
 
 
 def both(rule, reg, lam, *, steps, **kwargs):

@@ -1,6 +1,7 @@
 """Where lambda enters, schedules, conversions between conventions, and half-lives."""
 
 import math
+from itertools import product
 
 import numpy as np
 import pytest
@@ -34,9 +35,22 @@ def tape():
 # What each regulariser means ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("schedule", ["constant", "paper", "cosine"])
-@pytest.mark.parametrize("reg", REGULARIZERS)
-@pytest.mark.parametrize("hp", FIXED, ids=str)
+def every_pair(*axes):
+    """All combinations; by default a third of them, in which every pair of values occurs."""
+    return [
+        pytest.param(
+            *(x for _, x in at), marks=[pytest.mark.slow] * (sum(i for i, _ in at) % 3 > 0)
+        )
+        for at in product(*map(enumerate, axes))
+    ]
+
+
+SCHEDULES = ["constant", "paper", "cosine"]
+
+
+@pytest.mark.parametrize(
+    ("hp", "reg", "schedule"), every_pair(FIXED, REGULARIZERS, SCHEDULES), ids=str
+)
 def test_equals_naive_twin_under_a_schedule(hp, reg, schedule, tape):
     factors = schedule_factors(schedule, len(tape)).tolist()
     fields = {**hp._asdict(), "schedule": factors}
