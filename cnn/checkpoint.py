@@ -130,14 +130,23 @@ class Keeper:
             if run.step in self.kept:
                 write(entry, self.folder / name_of(run.step))
             write(entry, self.folder / LAST, keep=self.folder / PREVIOUS)
-        except (OSError, RuntimeError) as error:  # torch's writer raises the latter
-            reason = error.strerror if isinstance(error, OSError) else str(error).split("\n")[0]
+        except (OSError, RuntimeError) as error:
             raise OSError(
-                f"cannot write a checkpoint to {str(self.folder)!r} ({reason}): full? That of step "
-                f"{self._written} is as it was; --resume goes on from there."
+                f"cannot write a checkpoint to {str(self.folder)!r} ({_reason(error)}): full? That "
+                f"of step {self._written} is as it was; --resume goes on from there."
             ) from error
         self._written, self._last = run.step, time.perf_counter()
         self._cost = self._last - began
+
+
+def _reason(error: BaseException) -> str:
+    """Why a file could not be written: torch's error hides that of the system."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        cause = cause.__context__
+    return str(error).split("\n")[0]
 
 
 def kept_steps(steps: int) -> set[int]:
@@ -153,8 +162,9 @@ def name_of(step: int) -> str:
 def write(entry: dict[str, Any], path: Path, keep: Path | None = None) -> None:
     """Write `entry` whole or not at all; what was there before gets the name `keep`."""
     with whole(path) as name:
-        torch.save(entry, name)
-        with open(name, "rb") as file:
+        with open(name, "wb") as file:
+            torch.save(entry, file)
+            file.flush()
             os.fsync(file.fileno())
         if keep is not None and path.exists():
             _rename_copy(path, keep)

@@ -103,9 +103,12 @@ class GraphedStep(Step):
 
     def _capture(self, x: Tensor, y: Tensor) -> None:
         """Record the operations of a step on inputs that stay where they are; run none."""
-        self.x, self.y = torch.empty_like(x), torch.empty_like(y)
+        self.x, self.y = x.clone(), y.clone()
         self.update.optimizer.zero_grad(set_to_none=True)  # gradients in the graph's own memory
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph):
-            self.loss = self._gradients(self.x, self.y)
-            self.update.step()
+            self._captured()
+
+    def _captured(self) -> None:
+        self.loss = self._gradients(self.x, self.y)
+        self.update.step()

@@ -6,19 +6,23 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager, nullcontext
+from copy import deepcopy as copy_of
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from torch import nn
 
 from cnn import checkpoint, models, place, rundir, stopping
 from cnn.config import Config, DataConfig, ModelConfig, OptimConfig, RecordConfig, from_dict
 from cnn.optim import Update, hyperparameters
 from cnn.record import Recorder
-from cnn.step import Step
+from cnn.step import GraphedStep, Step
 from cnn.train import main, train
 from regdyn import replay, store
 from regdyn.regularizers import StepDecay
@@ -329,24 +333,34 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path, copy):
 
 
 def test_a_full_disk_loses_nothing(tmp_path, finished, monkeypatch):
-    """The disk fills while a checkpoint is written, then while the results are."""
-    out, saved = tmp_path / "run", torch.save
+    """A limit on the size of files stands for the disk: while a checkpoint is written, then while
+    the results are."""
+    resource = pytest.importorskip("resource")
+    out, saved, netcdf = tmp_path / "run", torch.save, xr.Dataset.to_netcdf
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 
-    def full(entry, name):
-        Path(name).write_bytes(b"half")
-        raise OSError(28, "No space left on device", name)
+    def limited(work, *words, **more):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (5000, hard))
+        try:
+            return work(*words, **more)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
     with monkeypatch.context() as patch:
-        patch.setattr(torch, "save", lambda e, n: (full if e["step"] == 9 else saved)(e, n))
-        with pytest.raises(OSError, match=r"\(No space left on device\): full\? That of step 8 is"):
+        patch.setattr(
+            torch, "save", lambda e, f: limited(saved, e, f) if e["step"] == 9 else saved(e, f)
+        )
+        with pytest.raises(
+            OSError, match=r"\(File too large\): full\? That of step 8 is as it was"
+        ):
             run(TINY, out)
     assert checkpoint.read(out / "checkpoint.pt")["step"] == 8
     with monkeypatch.context() as patch:
-        patch.setattr("xarray.Dataset.to_netcdf", lambda ds, name, engine: full(ds, name))
-        with pytest.raises(OSError, match="full\\? The last checkpoint is there"):
+        patch.setattr(xr.Dataset, "to_netcdf", lambda *a, **more: limited(netcdf, *a, **more))
+        with pytest.raises(OSError, match=r"full\? The last checkpoint is there"):
             run(TINY, out, resume=True)
-    assert not [p.name for p in out.iterdir() if p.name.startswith(".")]
-    assert not {"run.nc", "summary.json"} & {p.name for p in out.iterdir()}
+    assert not [path.name for path in out.iterdir() if path.name.startswith(".")]
+    assert not {"run.nc", "summary.json"} & {path.name for path in out.iterdir()}
     run(TINY, out, resume=True)
     assert same_bits(out, finished)
 
@@ -354,7 +368,7 @@ def test_a_full_disk_loses_nothing(tmp_path, finished, monkeypatch):
 def test_checkpoints_take_their_share_of_the_time(tmp_path, monkeypatch):
     """By a clock of one second per step: every 10 s; writing one takes 1 s, then every 50 s."""
     clock, written = [0.0], []
-    monkeypatch.setattr(checkpoint.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(checkpoint, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
 
     def write(entry, path, keep=None):
         clock[0] += 1
@@ -521,12 +535,12 @@ def test_help_does_not_load_torch():
 # Options that a GPU user would want --------------------------------------------------------------
 
 
-def make_step(config, *, device="cpu", size=8, scaler=None):
+def make_step(config, *, device="cpu", size=8, scaler=None, steps=4):
     """A step and what belongs to it."""
     torch.manual_seed(0)
     with torch.device(device):
         model = models.build(config.model, channels=3, classes=10, size=size)
-    update, recorder = Update(model, config.optim), Recorder(model, steps=4, every=2)
+    update, recorder = Update(model, config.optim), Recorder(model, steps=steps, every=2)
     here = place.Place(torch.device(device), 0, 1, {})
     return Step(model, update, recorder, here, scaler=scaler)
 
@@ -556,6 +570,7 @@ def test_a_step_runs_on_another_device_and_waits_for_nothing(net, opt):
 
 
 def batches_of(n=4):
+    """Random images and labels."""
     generator = torch.Generator().manual_seed(1)
     for _ in range(n):
         x = torch.randn(6, 3, 8, 8, generator=generator)
@@ -587,6 +602,56 @@ def test_a_step_that_overflows_is_skipped_and_counted():
     assert (
         ds["steps_skipped"].values.tolist() == [1, 0] and np.isfinite(ds["grad_gamma_ema2"]).all()
     )
+
+
+class FakeStream:
+    """Stands for a CUDA stream."""
+
+    def wait_stream(self, other):
+        pass
+
+
+class FakeGraph:
+    """Stands for a CUDA graph: capturing changes nothing, replaying does the step."""
+
+    made = []
+
+    def __init__(self):
+        self.made.append(self)
+        self.replayed = 0
+
+    def replay(self):
+        self.replayed += 1
+        self.step._captured()
+
+
+def test_a_graphed_step_is_the_same_step(monkeypatch):
+    """Its book-keeping, with stand-ins for CUDA: which steps run as they are, which inputs a replay
+    reads, what is recorded. What a GPU computes is for tests marked gpu."""
+    step, plain = (make_step(TINY, steps=7) for _ in range(2))
+    graphed = GraphedStep(step.net, step.update, step.recorder, step.place)
+
+    @contextmanager
+    def capture(graph):
+        graph.step = graphed
+        parts = step.net, step.update.optimizer
+        before = [copy_of(part.state_dict()) for part in parts]
+        yield
+        for part, state in zip(parts, before, strict=True):
+            part.load_state_dict(state)
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", FakeGraph)
+    monkeypatch.setattr(torch.cuda, "graph", capture)
+    monkeypatch.setattr(torch.cuda, "Stream", FakeStream)
+    monkeypatch.setattr(torch.cuda, "current_stream", FakeStream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
+    for i, (x, y) in enumerate(batches_of(7), 1):
+        for one in (plain, graphed):
+            one.update.set_scale(1.0 if i < 6 else 0.1)
+            one(i, x, y)
+    assert [graph.replayed for graph in FakeGraph.made] == [4]
+    assert place.digest(plain.net) == place.digest(step.net)
+    assert store.digest(plain.recorder.dataset()) == store.digest(step.recorder.dataset())
 
 
 def test_what_the_run_sets_is_as_before_afterwards(tmp_path):
