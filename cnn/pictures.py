@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 INACTIVE, ALIVE = "#d55e00", "#0072b2"  # told apart by all kinds of colour vision
 FLOOR = 1e-6  # lower end of the axis of |gamma|
+HUGE = 1e30  # what is larger is not drawn
 LINES = 1000  # points of a curve at most
 
 
@@ -42,12 +43,12 @@ def draw_filters(ds: "xr.Dataset", title: str = "") -> "Figure":
         axes = fig.subplots(len(names), 2, squeeze=False, sharex=True)
         for name, (left, right) in zip(names, axes, strict=True):
             one = ds.isel(filter=ds["layer"].values == name)
-            gamma, beta = one["gamma"].values, one["beta"].values
+            gamma, beta = (_drawable(one[what].values) for what in ("gamma", "beta"))
             fell = np.abs(gamma[-1]) < COLLAPSED
             for mask, colour in ((~fell, ALIVE), (fell, INACTIVE)):
                 _lines(left, steps, np.maximum(np.abs(gamma[:, mask]), FLOOR / 10), colour)
                 _lines(right, steps, beta[:, mask], colour)
-            left.set(yscale="log", ylim=(FLOOR, max(3.0, 2 * np.nanmax(np.abs(gamma)))))
+            left.set(yscale="log", ylim=(FLOOR, max(3.0, 2 * np.nanmax(np.abs(gamma), initial=0))))
             left.set_yticks([1e-6, 1e-3, 1], labels=["1e-6", "1e-3", "1"])
             left.minorticks_off()
             mark_collapse(left)
@@ -101,6 +102,7 @@ def draw_sparsity(ds: "xr.Dataset", layers: list[dict[str, Any]], title: str = "
         right.set_xticks(at, labels=[layer["layer"] for layer in layers])
         right.set_title("at the end")
         right.grid(axis="x", visible=False)
+        right.set_axisbelow(True)
         right.legend(loc="upper left", fontsize=8)
         left.set_ylim(0, 105)
         fig.suptitle(title, fontsize=9, x=0.01, ha="left")
@@ -109,6 +111,11 @@ def draw_sparsity(ds: "xr.Dataset", layers: list[dict[str, Any]], title: str = "
 
 def _layers(ds: "xr.Dataset") -> list[str]:
     return [str(name) for name in dict.fromkeys(ds["layer"].values.tolist())]
+
+
+def _drawable(values: np.ndarray) -> np.ndarray:
+    """NaN instead of what no axis can hold: a run may diverge."""
+    return np.where(np.abs(values) < HUGE, values, np.nan)
 
 
 def _thinned(n: int) -> np.ndarray:

@@ -153,7 +153,7 @@ def _note_place(run: "Run", here: "Place") -> None:
     changed = [k for k, v in here.label.items() if before is not None and before.get(k) != v]
     if before is None or changed:
         run.places.append({"after": run.step, **here.label})
-    if before is not None and changed:
+    if before is not None and changed and here.writes:
         changes = ", ".join(f"{name} {before.get(name)} -> {here.label[name]}" for name in changed)
         warnings.warn(
             f"this run goes on elsewhere ({changes}): its bits may not be those of a run that was "
@@ -234,7 +234,8 @@ def _run(argv: list[str] | None) -> int:
         except KeyboardInterrupt as stop:
             if (code := getattr(stop, "code", 0)) == 0:
                 raise
-            print(stop, file=sys.stderr)
+            if os.environ.get("RANK", "0") == "0":
+                print(stop, file=sys.stderr)
             return code
     if found:
         _print(found, out)

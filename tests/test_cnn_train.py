@@ -195,6 +195,15 @@ def test_pictures_show_every_filter(finished):
     assert len(curves.lines) == 4 and len(bars.patches) == 6
 
 
+def test_a_run_that_diverges_says_so_and_ends_well(tmp_path):
+    config = replace(TINY, optim=OptimConfig(opt="sgd", lr=1e30), deterministic=False)
+    with pytest.warns(RuntimeWarning, match="the loss is not finite: this run diverged"):
+        summary = run(config, tmp_path / "run", plot=True, checkpoint_seconds=1e6)
+    assert summary["train_loss"] is None and summary["sparsity_gamma"] == 0
+    assert rundir.finished(tmp_path / "run") == summary
+    assert (tmp_path / "run" / "filters.png").exists()
+
+
 # Going on ----------------------------------------------------------------------------------------
 
 
