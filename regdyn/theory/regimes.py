@@ -51,8 +51,8 @@ NAMES = {
     "oscillating": "momentum carries theta through 0: it decays, swinging",
     "edge of stability": "a step overshoots by more than it corrects, until v has grown",
     "unstable": "a step overshoots by more than it corrects: theta grows without bound",
-    "floor above threshold": "noise holds theta up, and above the threshold",
-    "floor below threshold": "noise holds theta up, but below the threshold",
+    "floor above threshold": "noise, or a cycle, holds theta up, and above the threshold",
+    "floor below threshold": "noise, or a cycle, holds theta up, but below the threshold",
 }
 
 
@@ -191,6 +191,8 @@ def _rate(hp: Any, lam: float, size: float, theta: float, sigma: float) -> float
     if size == 0:
         return 0.0
     if isinstance(hp, rules.Lion):
+        if theta == 0:
+            return math.nan
         noise = math.sqrt(max(size**2 - (lam * theta) ** 2, 0.0))
         return hp.lr / theta * (math.erf(lam * theta / (noise * math.sqrt(2))) if noise else 1.0)
     if isinstance(hp, rules.Adadelta):
