@@ -37,12 +37,15 @@ def body(cells: Any) -> str:
     from sims import _theory_counts as counts
 
     lines = [
+        counts.short(cells),
         "### Settings within the tolerance\n",
         *counts.summary(cells),
         "\n### What the simulation decides\n",
         *counts.decided(cells),
         "\n### Rule by rule\n",
         *counts.by_rule(cells),
+        "\n### Large learning rates\n",
+        *counts.by_rate(cells),
         "\n### Negative control\n",
         *counts.control(cells),
         "\n### What fails\n",

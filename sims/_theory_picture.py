@@ -26,7 +26,7 @@ def picture(cells: Any, lanes: int) -> "Figure":
     from regdyn import plotting
 
     with rc_context(plotting.STYLE):
-        fig = Figure(figsize=(7.6, 6.2))
+        fig = Figure(figsize=(7.6, 5.8))
         axes = fig.subplots(2, 3, sharex="col", height_ratios=(1.1, 1))
         for column, (title, names) in zip(axes.T, PANELS.items(), strict=True):
             _panels(column[0], column[1], cells, names)
@@ -45,7 +45,7 @@ def picture(cells: Any, lanes: int) -> "Figure":
             "field, at the edge if further off. Not drawn: what is censored, and what the "
             f"simulation does not decide ({open_} values of the closure). Shaded: the tolerance. "
             f"Errors are linear up to 1 %, logarithmic beyond, and drawn at {LIMIT:g} % if larger. "
-            "Named: what fails by most.",
+            "Named: some of what fails by most.",
         )
     return fig
 
@@ -88,7 +88,7 @@ def _scatter(
         np.concatenate([cells[f"{of}{k}"][rows] for k, rows in zip(names, at, strict=True)])
         for of in ("", f"{who}_")
     )
-    look |= {"s": 10, "linewidths": 0.7, "clip_on": False}
+    look |= {"s": 9, "linewidths": 0.7, "clip_on": False}
     above.scatter(x, np.clip(y, *ends), **look)
     below.scatter(x, np.clip(100 * (y / x - 1), -LIMIT, LIMIT), **look)
 
@@ -101,19 +101,20 @@ def drawn(cells: Any, name: str, who: str = "theory") -> np.ndarray:
 
 
 def _name_worst(ax: Any, cells: Any, names: tuple[str, ...], count: int = 3) -> None:
-    """The points with the largest scores, if they fail; of each rule and regulariser one."""
+    """The points with the largest scores, if they fail and there is room for their name."""
     found = []
     for name in names:
         worth = drawn(cells, name) & ~cells[f"theory_{name}_pass"]
         found += [(cell[f"theory_{name}_score"], name, cell) for _, cell in cells[worth].iterrows()]
-    named = set()
+    heights: list[float] = []
     for _, name, cell in sorted(found, key=lambda entry: -entry[0]):
-        label = f"{cell['rule']} {cell['reg']}"
-        if label not in named and len(named) < count:
-            named.add(label)
+        at = cell[name], np.clip(100 * cell[f"theory_{name}_error"], -LIMIT, LIMIT)
+        x, y = ax.transData.transform(at)
+        if len(heights) < count and all(abs(y - other) > ax.bbox.height / 15 for other in heights):
+            heights.append(y)
             strength = shown(float(f"{cell['lam']:.2g}"))
-            at = cell[name], np.clip(100 * cell[f"theory_{name}_error"], -LIMIT, LIMIT)
-            right = ax.transData.transform(at)[0] > np.mean(ax.bbox.intervalx)
-            look: dict[str, Any] = {"fontsize": 6.5, "color": "0.2", "textcoords": "offset points"}
-            look |= {"xytext": (-5 if right else 5, 4), "ha": "right" if right else "left"}
-            ax.annotate(f"{label} {strength}", at, **look)
+            right = x > np.mean(ax.bbox.intervalx)
+            look: dict[str, Any] = {"fontsize": 6.5, "textcoords": "offset points", "zorder": 3}
+            look |= {"xytext": (-5 if right else 5, 0), "ha": "right" if right else "left"}
+            look |= {"va": "center", "bbox": {"fc": "1", "alpha": 0.8, "lw": 0, "pad": 0.3}}
+            ax.annotate(f"{cell['rule']} {cell['reg']} {strength}", at, **look)
