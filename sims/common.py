@@ -187,7 +187,9 @@ def plain_log(axis: Any, ticks: Any = None) -> None:
 
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(
-        lambda value, _: f"{value:,g}" if 0.1 <= value < 1e6 else strength_label(value)
+        lambda value, _: (
+            f"{value:,g}" if 0.1 <= value < 1e6 else strength_label(value).replace("+", "")
+        )
     )
     if ticks is not None:
         axis.set_major_locator(FixedLocator(ticks))
