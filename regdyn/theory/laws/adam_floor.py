@@ -65,6 +65,8 @@ def _variance(hp: Any, lam: float, sigma: float, b1: float) -> float:
         if middle in (low, high):
             break
         low, high = (middle, high) if surplus(middle) > 0 else (low, middle)
+    if high > 2 * sigma:  # at the edge of stability the other form loses its digits
+        return (high - sigma) * (high + sigma) / lam**2
     return hp.lr * sigma**2 / (2 * lam * (high + hp.eps - c))
 
 

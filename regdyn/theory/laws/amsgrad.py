@@ -129,7 +129,10 @@ def amsgrad_l2_std(hp: AMSGrad, lam: float, sigma: float, *, theta0: float, step
     b1, start = hp.beta1, hp.lr * lam / (math.hypot(sigma, lam * theta0) + hp.eps)
     D = sigma * np.sqrt([peak.quantile(share) for share in _SHARES]) + hp.eps
     rates = hp.lr * lam / D
-    V = hp.lr * sigma**2 * (1 + b1) / (lam * D * (2 * (1 + b1) - (1 - b1) * rates))
+    left = 2 * (1 + b1) - (1 - b1) * rates
+    if left.min() <= 0:
+        return invalid(math.nan, "The decay of a step is beyond the edge of stability.")
+    V = hp.lr * sigma**2 * (1 + b1) / (lam * D * left)
     rate = float(np.median(rates))
     a0 = (lam * theta0 / sigma) ** 2
     neglected = {

@@ -13,6 +13,7 @@ Bias corrections are those of a long run (none).
 """
 
 import math
+from functools import lru_cache
 
 import numpy as np
 
@@ -96,6 +97,7 @@ def slope(b1: float, b2: float, eps: float = 0.0) -> float:
     return phi(1e-6, b1, b2, eps) / 1e-6 * (1 + eps)
 
 
+@lru_cache(maxsize=256)
 def _mean_of(power: int, b2: float, eps: float, square: bool) -> float:
     """E[(sqrt(v) + eps)^-power], times g_0^2 inside if `square`, by the exact integral."""
     s, weight = _mixture(eps, power)
