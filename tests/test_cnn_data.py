@@ -168,6 +168,12 @@ def test_the_real_fashion_mnist(tmp_path, monkeypatch):
     assert found.train.y.bincount().tolist() == [6000] * 10
 
 
+def test_flips_are_the_sets_own_unless_they_are_chosen(fashion):
+    for name, own in (("digits", False), ("fashion-mnist", True)):
+        chosen = [load(DataConfig(name, root=fashion, flip=f)).flip for f in (None, True, False)]
+        assert chosen == [own, True, False]
+
+
 @pytest.mark.parametrize("classes", [10, 100])
 def test_cifar_is_read(tmp_path, classes):
     train, test = write_cifar(tmp_path, classes)
