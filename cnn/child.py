@@ -88,10 +88,10 @@ def run(config: Config, folder: Path) -> dict[str, Any]:
     return summary(folder)
 
 
-def stop() -> None:
+def stop(number: int = signal.SIGTERM) -> None:
     """End the processes that `run` started in this one; what they have reached can be resumed."""
     for process in list(_running):
-        process.terminate()
+        process.send_signal(number)
 
 
 def main() -> int:
