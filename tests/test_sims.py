@@ -229,6 +229,22 @@ def test_the_theory_is_too_slow_where_few_gradients_fall_into_a_memory():
         assert len(some) >= 2 and some.between(low, high).all()
 
 
+def test_what_the_pages_of_crossovers_and_floors_say_of_errors():
+    """Numbers that stand in their last paragraphs only."""
+    kept = committed("crossover")
+    assert (kept["theory"] / kept["crossover"] - 1).abs().max() < 0.03
+    high = kept["limit"] / kept["crossover"]
+    assert high[kept["rival"] == "adam wd"].max() == pytest.approx(2.3, abs=0.05)
+    assert high[kept["rival"] == "sgd l2"].max() == pytest.approx(2.9, abs=0.05)
+    assert high[(kept["level"] == 0.5) & (kept["theta0"] >= 2)].max() < 1.1
+    kept = committed("noise-floors")
+    off = (kept["theory_rms"] / kept["rms"] - 1).abs()
+    assert (off < 0.03).mean() >= 0.9 and off[kept["lam"] <= 1e-5].max() < 0.0535
+    worst = kept.loc[off.idxmax()]
+    assert (worst["rule"], worst["lam"]) == ("lion", 1e-2) and off.max() < 0.095
+    assert off[(kept["rule"] != "lion") & (kept["lam"] > 1e-5)].max() < 0.05
+
+
 # Crossover ---------------------------------------------------------------------------------------
 
 
