@@ -160,7 +160,9 @@ class Recorder:
         count = kept.sum()
         mean = grads.sum(0) / count
         std = (kept * (grads - mean).square()).sum(0).div(count).sqrt()
-        later = count - kept.cumsum(0)  # steps made after each
+        later = (
+            made.sum() - made.cumsum(0)
+        ).double()  # steps made after each, exact on every device
         fresh = (1 - self.ema) * (self.ema**later * grads.square()).sum(0)
         self._square = self.ema**count * self._square + fresh
         seen = grads != 0

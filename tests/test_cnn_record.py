@@ -191,23 +191,21 @@ def test_outgoing_weights_of_a_grouped_convolution_and_of_none():
 
 
 @pytest.mark.parametrize(
-    ("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 150 * 2.0**-23)]
-)
-@pytest.mark.parametrize(
-    ("opt", "reg"),
+    ("opt", "reg", "dtype", "tolerance"),
     [
-        *((opt, reg) for opt in OPTIMIZERS for reg in ("l2", "wd")),
-        ("adam", "adamw"),
-        ("sgd", "none"),
+        *((opt, reg, torch.float64, 1e-12) for opt in OPTIMIZERS for reg in ("l2", "wd")),
+        ("adam", "adamw", torch.float64, 1e-12),
+        ("sgd", "none", torch.float64, 1e-12),
+        *((opt, "l2", torch.float32, 100 * 2.0**-23) for opt in ("sgd", "adam", "adadelta")),
     ],
 )
 def test_replaying_the_recorded_gradients_gives_the_networks_gamma(opt, reg, dtype, tolerance):
     """At every recorded step, through a drop of the learning rate, with a rate of gamma's own.
 
-    In float32 each of the 150 steps rounds gamma, and the factors that it is multiplied with.
+    In float32 each of the 100 steps rounds gamma, and the factors that it is multiplied with.
     """
-    steps = 150
-    schedule = np.where(np.arange(steps) < 110, 1.0, 0.1)
+    steps = 100
+    schedule = np.where(np.arange(steps) < 70, 1.0, 0.1)
     config = OptimConfig(opt=opt, reg=reg, lam=3e-3, gamma_lr=0.5)
     model, recorder = record(steps, dtype=dtype, optim=config, schedule=schedule, tape=True)
     ds = recorder.dataset()
@@ -244,7 +242,12 @@ def test_a_step_that_the_scaler_skips_does_not_count():
     for row in tape:
         square = 0.9 * square + (1 - 0.9) * row.astype(float) ** 2
     np.testing.assert_allclose(ds["grad_gamma_ema2"][-1], square, rtol=1e-6)
-    assert np.isfinite(ds["grad_gamma_std"]).all() and (ds["absorbed"] == -1).all()
+    for w, rows in enumerate(np.split(ds["tape"].values.astype(float), 12)):
+        rows = rows[~np.isnan(rows[:, 0])]
+        np.testing.assert_allclose(ds["grad_gamma_mean"][w], rows.mean(0), rtol=1e-6)
+        np.testing.assert_allclose(ds["grad_gamma_std"][w], rows.std(0), rtol=1e-6)
+        np.testing.assert_array_equal(ds["grad_gamma_zero"][w], (rows == 0).mean(0))
+    assert (ds["absorbed"] == -1).all()
 
 
 def test_a_window_in_which_all_steps_were_skipped():
@@ -275,7 +278,7 @@ def test_recording_changes_no_bit_of_the_training(opt):
     for recorded in (False, True):
         torch.manual_seed(0)
         model = build(ModelConfig(widths=(3, 4, 5), pools=(1,)), channels=1, classes=3, size=4)
-        steps = 60
+        steps = 30
         recorder = Recorder(model, steps=steps, every=7, tape=True) if recorded else None
         train(model, Update(model, OptimConfig(opt=opt)), recorder, steps)
         found.append([*model.state_dict().values(), *(p.grad for p in model.parameters()),
@@ -287,8 +290,9 @@ def test_recording_changes_no_bit_of_the_training(opt):
 # Resuming -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("cut", [0, 1, 13, 14, 50, 69, 70])
-@pytest.mark.parametrize("tape", [False, True])
+@pytest.mark.parametrize(
+    ("cut", "tape"), [(0, True), (1, False), (13, True), (50, False), (63, True), (70, True)]
+)
 def test_a_run_interrupted_anywhere_has_the_same_record(cut, tape, tmp_path):
     """Within a window, at its end, before the first step, after the last."""
     how = {"steps": 70, "every": 7, "tape": tape}
@@ -300,8 +304,12 @@ def test_a_run_interrupted_anywhere_has_the_same_record(cut, tape, tmp_path):
     parts = {"model": model, "update": update, "record": recorder}
     torch.save({name: part.state_dict() for name, part in parts.items()}, tmp_path / "state.pt")
     entry = torch.load(tmp_path / "state.pt", weights_only=True)
-    if cut:
-        train(model, update, recorder, 70, start=cut)  # what was saved is a copy
+    held = recorder.state_dict()
+    if 0 < cut < 70:
+        train(model, update, recorder, 70, start=cut)
+    for name, value in held.items():  # a copy, which the run does not go on writing into
+        same = torch.equal if isinstance(value, torch.Tensor) else lambda a, b: a == b
+        assert same(value, entry["record"][name]), name
     model = chain()
     model[1].weight.data.fill_(0.7)  # the initial state is the record's
     parts = {"model": model, "update": Update(model, config), "record": Recorder(model, **how)}
