@@ -12,9 +12,10 @@ committed in `sims/data`, computes the theory anew (two minutes), and writes `si
 page `docs/theory-accuracy.md`; with `--monte-carlo` it simulates again.
 """
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from sims import _theory_design as design
 from sims._theory_compare import ORDERS, TOLERANCE, compare
@@ -141,7 +142,7 @@ class Settings:
 
     monte_carlo: bool = False
     """Simulate again (more than an hour) instead of keeping the committed simulation."""
-    only: tuple[str, ...] = ("matrix", "dev", "test")
+    only: tuple[Literal["matrix", "dev", "test"], ...] = ("matrix", "dev", "test")
     """With --monte-carlo, the sets that are simulated again."""
 
 
@@ -150,6 +151,9 @@ def main(argv: list[str] | None = None) -> int:
     import tyro
 
     settings = tyro.cli(Settings, prog="python -m sims.theory_check", args=argv)
+    if not settings.monte_carlo and settings.only != Settings.only:
+        print("--only says what is simulated again: it needs --monte-carlo.", file=sys.stderr)
+        return 2
     measured = stored()
     if settings.monte_carlo:
         again = {name: entry for name, entry in sets().items() if name in settings.only}

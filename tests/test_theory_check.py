@@ -295,6 +295,13 @@ def test_the_study_from_beginning_to_end(monkeypatch):
         assert every.count(f"| {rule} | l2 |") == every.count(f"| {rule} | wd |") == 4
 
 
+@pytest.mark.parametrize("words", [["--only", "test"], ["--monte-carlo", "--only", "tests"]])
+def test_bad_words_stop_before_any_work(words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        raise SystemExit(theory_check.main(words))
+    assert stop.value.code == 2 and "only" in capsys.readouterr().err
+
+
 # What is committed -------------------------------------------------------------------------------
 
 
