@@ -191,6 +191,8 @@ def test_pictures_show_every_filter(finished):
     lines = [sum(len(c.get_segments()) for c in ax.collections) for ax in axes]
     assert lines == [3, 3, 4, 4, 5, 5]
     assert axes[0].get_title("left") == "C1: 0 of 3 filters inactive"
+    ds["gamma"][-1, 0] = np.inf  # a run that diverges
+    draw_filters(ds)
     curves, bars = draw_sparsity(ds, summary["layers"]).axes
     assert len(curves.lines) == 4 and len(bars.patches) == 6
 
