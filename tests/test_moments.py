@@ -23,7 +23,7 @@ def test_gamma_variable(k, mean):
 
 @given(st.floats(1.1, 1e3), st.floats(0.0, 10.0))
 def test_eps_interpolates(k, eps):
-    """E 1 / (sqrt(v) + eps), against quadrature over the gamma density."""
+    """E 1 / (sqrt(v) + eps), against quadrature over the gamma density: at worst 0.104 / k off."""
     log_norm = gammaln(k)
 
     def expected(f):
@@ -33,9 +33,9 @@ def test_eps_interpolates(k, eps):
         return integrate.trapezoid(f(np.exp(grid) / k) * density, grid)
 
     one, two = moments.divided(1.0, 1 / k, 2 / k**2, eps)
-    assert one == pytest.approx(expected(lambda v: 1 / (np.sqrt(v) + eps)), rel=0.08 / k)
+    assert one == pytest.approx(expected(lambda v: 1 / (np.sqrt(v) + eps)), rel=0.11 / k)
     if k > 3:
-        assert two == pytest.approx(expected(lambda v: 1 / (np.sqrt(v) + eps) ** 2), rel=0.25 / k)
+        assert two == pytest.approx(expected(lambda v: 1 / (np.sqrt(v) + eps) ** 2), rel=0.12 / k)
 
 
 def _weighted(beta2):
