@@ -76,11 +76,14 @@ class Recorder:
                 raise ValueError(f"BatchNorm after {layer.path} keeps no running variance.")
         gammas = [layer.bn.weight for layer in self.layers]
         self._params = gammas + [layer.bn.bias for layer in self.layers]
+        readers = [layer.following for layer in self.layers if layer.following is not None]
+        self._modules: set[Any] = {*readers, *(layer.conv for layer in self.layers)}
         self.filters = sum(layer.filters for layer in self.layers)
         device, dtype = gammas[0].device, torch.promote_types(gammas[0].dtype, torch.float32)
         like: dict[str, Any] = {"dtype": dtype, "device": device}
         # a row per step of the window: gradients of gamma, of beta; loss; whether it was skipped
         self._rows = torch.zeros(min(self.every, self.steps), 2 * self.filters + 2, **like)
+        self._views = self._rows.unbind()
         self._not_skipped = torch.zeros(1, **like)
         self._square = torch.zeros(2 * self.filters, dtype=torch.float64, device=device)
         self._last = torch.zeros(self.filters, dtype=torch.int64, device=device)
@@ -89,10 +92,9 @@ class Recorder:
         self._windows = _Table(3, **like)  # mean loss, steps made, steps skipped
         self._tape = _Table(self.filters, rows=64 * self.every, **like) if tape else None
         self.recorded = [0]  # steps
-        self._done = self._in_window = 0
+        self._done, self._in_window, self._ends = 0, 0, False
         self._state()
 
-    @torch.no_grad()
     def observe(self, step: int, loss: Tensor, *, skipped: Tensor | None = None) -> None:
         """Take in the gradients of `step`: after backward, and all-reduced and unscaled if need be.
 
@@ -116,41 +118,43 @@ class Recorder:
                 f"after step {self._done} come after({self._done}) and observe({self._done + 1}), "
                 f"not observe({step})."
             )
-        parts: list[Any] = [p.grad for p in self._params]
-        if any(part is None for part in parts):
-            raise ValueError("BatchNorm has no gradient: call observe after backward.")
         last = self._not_skipped if skipped is None else skipped.reshape(1)
-        row = self._rows[self._in_window]
-        torch.cat([*parts, loss.reshape(1), last], out=row)
+        parts: list[Any] = [p.grad for p in self._params]  # None before backward
+        try:  # detached, it needs no torch.no_grad, which would double the cost of a step
+            torch.cat([*parts, loss.detach().reshape(1), last], out=self._views[self._in_window])
+        except TypeError:
+            raise ValueError("BatchNorm has no gradient: call observe after backward.") from None
         self._done, self._in_window = step, self._in_window + 1
-        if self._ends(step):
+        self._ends = self._is_end(step)
+        if self._ends:
             self._window()
 
-    def _ends(self, step: int) -> bool:
+    def _is_end(self, step: int) -> bool:
         """Whether a window ends with this step."""
         return step % self.every == 0 or step == self.steps
 
-    @torch.no_grad()
     def after(self, step: int) -> None:
         """Take in the state after `step`, if it is to be recorded."""
         if step != self._done:
             raise ValueError(f"after observe({self._done}) comes after({self._done}), not {step}.")
-        if self._in_window and self._ends(step):
+        if self._ends and self._in_window:
             self._in_window = 0
             self.recorded.append(step)
             self._state()
 
+    @torch.no_grad()
     def _state(self) -> None:
         """Complete the record with gamma, beta, norms of weights and variance, and file it."""
-        parts: list[Any] = [p.detach() for p in self._params]
-        parts += [
-            layer.conv.weight.detach().flatten(1).square().sum(1).sqrt() for layer in self.layers
-        ]
-        parts += [_squares_out(layer).sqrt() for layer in self.layers]
+        squares = {module: module.weight.square() for module in self._modules}
+        parts: list[Any] = [*self._params]
+        parts += [squares[layer.conv].flatten(1).sum(1) for layer in self.layers]
+        parts += [_by_filter(layer, squares.get(layer.following)) for layer in self.layers]
         parts += [layer.bn.running_var for layer in self.layers]
         torch.cat(parts, out=self._record[: len(STATE)].view(-1))
+        self._record[2:4].sqrt_()  # squared norms so far
         self._records.append(self._record)
 
+    @torch.no_grad()
     def _window(self) -> None:
         """Statistics of the window that ends here, in float64, from the rows of its steps."""
         n, rows = self.filters, self._rows[: self._in_window]
@@ -174,7 +178,7 @@ class Recorder:
         at = self._record[len(STATE) :]
         stacked = torch.stack([mean, std, self._square, zero])  # (4, 2n)
         at[: len(WINDOW)].view(2, len(GRADIENT), n).copy_(stacked.view(4, 2, n).transpose(0, 1))
-        squares = [_squares_out(layer, grad=True) for layer in self.layers]
+        squares = [_by_filter(layer, _squared_gradient(layer)) for layer in self.layers]
         at[-1].copy_(torch.where(made[-1], torch.cat(squares), torch.nan))
         loss = torch.where(made, rows[:, -2:-1], 0.0).double().sum() / count
         self._windows.append(torch.stack([loss, count, (1 - kept).sum()]))
@@ -209,6 +213,7 @@ class Recorder:
             if there[what] != ours:
                 raise ValueError(f"the record has {what} {there[what]}, this run has {ours}.")
         self._done, self._in_window = entry["done"], len(entry["rows"])
+        self._ends = self._is_end(self._done)
         self.recorded = list(entry["recorded"])
         self._rows[: self._in_window].copy_(entry["rows"])
         self._square.copy_(entry["square"])
@@ -226,21 +231,27 @@ class Recorder:
         return dataset(self)
 
 
-def _squares_out(layer: Layer, *, grad: bool = False) -> Tensor:
-    """Sum of squares of the weights that read each filter, or of their gradients: (filters,).
-
-    The weights are (outputs, filters, height, width), or (outputs, filters * positions) of a linear
-    layer after flattening.
-    """
+def _squared_gradient(layer: Layer) -> Tensor | None:
+    """Of the weights that read the filters of `layer`."""
     reader: Any = layer.following
     if reader is None:
-        return torch.full_like(layer.bn.weight.detach(), torch.nan)
-    weight = reader.weight.grad if grad else reader.weight.detach()
-    if weight is None:
+        return None
+    if reader.weight.grad is None:
         raise ValueError(f"the weights that read {layer.path} have no gradient.")
-    groups = getattr(reader, "groups", 1)  # of a grouped convolution, whose inputs are split too
-    split = weight.reshape(groups, len(weight) // groups, layer.filters // groups, -1)
-    return split.square().sum(1).sum(-1).flatten()
+    return reader.weight.grad.square()
+
+
+def _by_filter(layer: Layer, squares: Tensor | None) -> Tensor:
+    """Sum of `squares`, shaped like the weights that read `layer`, over those that read a filter.
+
+    These are (outputs, filters, height, width), or (outputs, filters * positions) of a linear
+    layer after flattening.
+    """
+    if squares is None:  # no single layer reads it
+        return torch.full_like(layer.bn.weight, torch.nan)
+    groups = getattr(layer.following, "groups", 1)  # a grouped convolution splits its inputs too
+    split = squares.reshape(groups, len(squares) // groups, layer.filters // groups, -1)
+    return split.sum(1).sum(-1).flatten()
 
 
 class _Table:
