@@ -678,3 +678,19 @@ def test_what_the_run_sets_is_as_before_afterwards(tmp_path):
         assert here.label["threads"] == 1 and here.label["ranks"] == 1
         torch.rand(3)
     assert state() == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("optim", "low", "high"),
+    [
+        (OptimConfig(), 40, 48),
+        (OptimConfig(reg="none", lam=0.0), 0, 0),
+        (OptimConfig("amsgrad"), 0, 0),
+        (OptimConfig("sgd", lam=1e-3), 0, 0),
+    ],
+)
+def test_filters_collapse_under_adam_and_l2_and_not_otherwise(tmp_path, optim, low, high):
+    """The default run and its controls, as docs/training.md has them: percent of the filters."""
+    found = train(replace(Config(), optim=optim, threads=1), tmp_path, plot=False)
+    assert low <= found["sparsity_gamma"] <= high and found["test_error"] <= 3
