@@ -320,6 +320,23 @@ def test_a_run_interrupted_anywhere_has_the_same_record(cut, tape, tmp_path):
     assert digest(parts["record"].dataset()) == digest(whole)
 
 
+def test_a_record_saved_between_gradients_and_update_goes_on_there():
+    """The dataset taken there ends before the window that is not complete."""
+    model = chain()
+    recorder, again = (Recorder(model, steps=3, every=2, tape=True) for _ in range(2))
+    for step in (1, 2):
+        put_gradients(model, *(part[step - 1] for part in made_up(2)))
+        recorder.observe(step, torch.ones(()))
+        if step == 1:
+            recorder.after(1)
+    assert recorder.dataset().sizes["window"] == recorder.dataset().sizes["t"] == 0
+    again.load_state_dict(recorder.state_dict())
+    for each in (recorder, again):
+        each.after(2)
+    assert digest(again.dataset()) == digest(recorder.dataset())
+    assert again.dataset()["step"].values.tolist() == [0, 2]
+
+
 def test_a_record_taken_during_the_run_ends_with_the_last_recorded_step():
     whole = record(steps=70, every=7, tape=True)[1].dataset()
     model = chain()
