@@ -341,8 +341,15 @@ def test_mean_of_X():
     assert abs(law.value - X.mean()) <= 4 * X.std() / math.sqrt(20_000)
 
 
-@pytest.mark.parametrize("p", [0.3, 0.03])
-@pytest.mark.parametrize("reg", ["l2", "wd"])
+@pytest.mark.parametrize(
+    ("p", "reg"),
+    [
+        (0.03, "l2"),
+        (0.3, "wd"),
+        pytest.param(0.3, "l2", marks=pytest.mark.slow),
+        pytest.param(0.03, "wd", marks=pytest.mark.slow),
+    ],
+)
 def test_rare_features(p, reg):
     """Adam pushed by p-rare events of one size: where theta stops."""
     hp, lam, push = Adam(1e-5, 0.9, 0.99), 3e-3, 1e-2

@@ -301,7 +301,7 @@ def test_sgd_never_shrinks_a_layer_and_a_preconditioned_pull_does():
         assert (sum(norms) < -5.0) == falls  # of 64
 
 
-@pytest.mark.parametrize("ratio", [1.0, 0.1])
+@pytest.mark.parametrize("ratio", [0.1, pytest.param(1.0, marks=pytest.mark.slow)])
 def test_drift_of_the_norm_under_rmsprop(ratio):
     """-E<theta, delta> = -lr^2 N_w (1 - s_w / s_s) / 2 where a pull on the strong holds the weak.
 
