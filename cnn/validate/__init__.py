@@ -1,0 +1,1 @@
+"""Forecasts against trained networks: ``python -m cnn.validate --help``; docs/forecast.md."""
