@@ -1,0 +1,39 @@
+"""Runs of `cnn.train` as the forecast reads them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from cnn.config import Config, from_dict
+from cnn.optim import hyperparameters
+from regdyn import store
+from regdyn.checks import shown
+from regdyn.filters.record import Run, read
+from regdyn.regularizers import StepDecay, schedule_factors
+
+
+def load(folder: Path) -> tuple[Run, Config]:
+    """The run in `folder` and its settings.
+
+    Raises
+    ------
+    ValueError
+        If there is no finished run, or its record lacks what is needed.
+    """
+    path = Path(folder) / "run.nc"
+    if not path.is_file():
+        raise ValueError(
+            f"{shown(str(folder))} holds no run.nc: give the folder of a finished run."
+        )
+    ds = store.load(path)
+    config = from_dict(json.loads(ds.attrs["config"]))
+    return of(ds, config), config
+
+
+def of(ds: Any, config: Config) -> Run:
+    """The record `ds` of a run with these settings."""
+    optim = config.optim
+    drops = () if config.drop is None else (config.drop,)
+    scale = schedule_factors(StepDecay(drops), config.steps)
+    lam = 0.0 if optim.reg == "none" else optim.lam
+    return Run(read(ds), hyperparameters(optim), optim.reg, lam, scale, config.batch)
