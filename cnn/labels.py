@@ -10,6 +10,7 @@ import torch
 if TYPE_CHECKING:
     import xarray as xr
 
+    from cnn.layers import Layer
     from cnn.record import Recorder
 
 LONG_NAMES = {
@@ -24,6 +25,7 @@ LONG_NAMES = {
     "steps_skipped": "steps of the window that the gradient scaler skipped",
     "absorbed": "step from which the gradient of gamma is exactly zero, -1 if it is not",
     "bn_eps": "BatchNorm's eps",
+    "weights_out": "number of weights that read the filter",
     "tape": "gradient of the loss with respect to gamma",
 }
 STATISTICS = {
@@ -54,6 +56,11 @@ def attributes(name: str) -> dict[str, str]:
     return {"long_name": LONG_NAMES[name], "units": UNITS.get(name, "1")}
 
 
+def weights_out(layer: Layer) -> float:
+    """Number of weights that read a filter of `layer`; NaN where no single layer reads it."""
+    return np.nan if layer.following is None else layer.following.weight.numel() / layer.filters
+
+
 def dataset(recorder: Recorder) -> xr.Dataset:
     """What `recorder` holds, up to the last recorded step; see docs/recording.md."""
     import xarray as xr
@@ -77,6 +84,8 @@ def dataset(recorder: Recorder) -> xr.Dataset:
     found["absorbed"] = ("filter",), np.where(last < steps[-1], last + 1, -1)
     eps = [layer.bn.eps for layer in recorder.layers for _ in range(layer.filters)]
     found["bn_eps"] = ("filter",), np.array(eps)
+    counts = [weights_out(layer) for layer in recorder.layers for _ in range(layer.filters)]
+    found["weights_out"] = ("filter",), np.array(counts)
     coords: dict[str, Any] = {
         "step": ("step", steps, {"long_name": "updates made before", "units": "step"}),
         "window": ("window", steps[1:], {"long_name": "last step of the window", "units": "step"}),

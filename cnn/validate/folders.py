@@ -27,7 +27,7 @@ def load(folder: Path) -> tuple[Run, Config]:
         )
     ds = store.load(path)
     config = from_dict(json.loads(ds.attrs["config"]))
-    return of(ds, config), config
+    return of(_with_counts(ds, config), config), config
 
 
 def of(ds: Any, config: Config) -> Run:
@@ -37,3 +37,18 @@ def of(ds: Any, config: Config) -> Run:
     scale = schedule_factors(StepDecay(drops), config.steps)
     lam = 0.0 if optim.reg == "none" else optim.lam
     return Run(read(ds), hyperparameters(optim), optim.reg, lam, scale, config.batch)
+
+
+def _with_counts(ds: Any, config: Config) -> Any:
+    """A record from before version 0.2 does not say how many weights read a filter."""
+    if "weights_out" in ds:
+        return ds
+    from cnn import data, labels, layers, models
+
+    images = data.load(config.data)
+    model = models.build(
+        config.model, channels=images.channels, classes=images.classes, size=images.size
+    )
+    found = layers.layers(model, chain=False)
+    counts = [labels.weights_out(layer) for layer in found for _ in range(layer.filters)]
+    return ds.assign(weights_out=("filter", counts))

@@ -14,6 +14,7 @@ GRADIENT = (
     "grad_gamma_mean", "grad_gamma_std", "grad_gamma_zero",
     "grad_beta_mean", "grad_beta_std", "grad_out2",
 )  # fmt: skip
+FIXED = ("bn_eps", "weights_out")
 DEAD = 1e-3  # |gamma| of a filter that is gone
 COLLAPSED = 1e-2  # its running mean over `SMOOTH` steps dates the collapse
 SMOOTH = 50
@@ -38,7 +39,8 @@ class Record(NamedTuple):
         Number of the filter's layer, from 0.
     names : tuple of str
         Of the layers.
-    bn_eps : ndarray, shape (n,)
+    bn_eps, weights_out : ndarray, shape (n,)
+        BatchNorm's eps; number of weights that read the filter.
     """
 
     step: np.ndarray
@@ -56,6 +58,7 @@ class Record(NamedTuple):
     layer: np.ndarray
     names: tuple[str, ...]
     bn_eps: np.ndarray
+    weights_out: np.ndarray
 
     @property
     def filters(self) -> int:
@@ -113,7 +116,7 @@ def read(ds: Any) -> Record:
     ValueError
         If a variable is missing or not finite, steps do not ascend from 0, or there is no window.
     """
-    missing = [n for n in (*STATE, *GRADIENT, "step", "layer", "bn_eps") if n not in ds]
+    missing = [n for n in (*STATE, *GRADIENT, *FIXED, "step", "layer") if n not in ds]
     if missing:
         raise ValueError(
             f"the record has no {', '.join(missing)}: a record is what cnn.train writes to run.nc."
@@ -125,8 +128,8 @@ def read(ds: Any) -> Record:
         raise ValueError(f"the record's steps must ascend from 0, not {shown(step[:4].tolist())}.")
     arrays = {name: _array(ds, name) for name in (*STATE, *GRADIENT)}
     layer = np.array([names.index(label) for label in labels])
-    bn_eps = np.asarray(ds["bn_eps"].values, dtype=float)
-    return Record(step=step, layer=layer, names=names, bn_eps=bn_eps, **arrays)
+    fixed = {name: np.asarray(ds[name].values, dtype=float) for name in FIXED}
+    return Record(step=step, layer=layer, names=names, **arrays, **fixed)
 
 
 def _array(ds: Any, name: str) -> np.ndarray:
