@@ -91,7 +91,7 @@ def forecast(
     if factors.ndim != 1 or len(factors) < end:
         raise ValueError(f"scale must have a factor for each of the {end} steps.")
     hp = rules.resolve(rule)
-    run = Run(known, hp, reg, _strength(reg, lam, hp), factors[:end])
+    run = Run(known, hp, reg, strength(reg, lam, hp), factors[:end])
     if pilot is not None and not isinstance(pilot, Run):
         pilot = run._replace(record=read(pilot))
     return of_run(run, integer("at", at, 1, end), pilot)
@@ -144,11 +144,12 @@ def _absorbed(
     return found, reasons.of_absorbed(start, silent, found.p)
 
 
-def law_of(run: Run, **crowding: float) -> absorption.Absorption:
-    """The law of absorption for this run's settings and network."""
+def law_of(run: Run, *, width: float = 1.0) -> absorption.Absorption:
+    """The law of absorption for this run's settings and network, `width` times as wide."""
     return absorption.law(
-        run.rule, run.reg, run.lam, scale=run.scale, filters=np.bincount(run.record.layer),
-        bn_eps=float(np.median(run.record.bn_eps)), **crowding,
+        run.rule, run.reg, run.lam, scale=run.scale,
+        filters=width * np.bincount(run.record.layer), batch=run.batch,
+        width=width * absorption.wideness(run.record), bn_eps=float(np.median(run.record.bn_eps)),
     )  # fmt: skip
 
 
@@ -160,7 +161,8 @@ def _free(start: laws.Early) -> fate.Fates:
 # Checks and labels -------------------------------------------------------------------------------
 
 
-def _strength(reg: str, lam: float, hp: Any) -> float:
+def strength(reg: str, lam: float, hp: Any) -> float:
+    """lambda, if rule and regulariser take it; 0 where nothing is regularised."""
     if reg == "none":
         return 0.0
     return regularizers.check_strength(reg, finite("lam", lam, 0.0), hp)

@@ -36,6 +36,8 @@ from regdyn.filters import preconditioner as gains
 from regdyn.filters.record import DEAD, Record
 from regdyn.rules import SGD, Adadelta
 
+BATCH = 40  # images per step, and filters per layer, of the runs that SGD's hazard was fitted to
+FILTERS = 33.1
 SILENT = 100  # steps without any gradient that make an absorbed filter
 
 
@@ -130,7 +132,7 @@ def applies(hp: Any, reg: str) -> bool:
 
 def law(
     hp: Any, reg: str, lam: float, *, scale: np.ndarray, filters: np.ndarray, bn_eps: float = 1e-5,
-    batch: float = 1.0, width: float = 1.0, constants: Constants = DEFAULT,
+    batch: float = BATCH, width: float = 1.0, constants: Constants = DEFAULT,
 ) -> Absorption:  # fmt: skip
     """Absorption in a training with these settings.
 
@@ -143,15 +145,17 @@ def law(
     filters : ndarray of int, shape (L,)
         Filters of each layer; the classifier reads the last.
     bn_eps : float
-    batch, width : float
-        SGD: images per step, and filters, over those that the law was measured with.
+    batch : float
+        SGD: images per step.
+    width : float
+        SGD: see `wideness`.
     constants : Constants
     """
     c = constants
     a = max(regularizers.decay_rate(reg, lam, hp), 1e-12) if lam > 0 else 1e-12
     folds = np.concatenate([[0.0], np.cumsum(a * scale)])
     if isinstance(hp, SGD):
-        crowd = batch**c.sgd_batch * width**c.sgd_width
+        crowd = (batch / BATCH) ** c.sgd_batch * width**c.sgd_width
         h = c.c * a * crowd * scale[:, None] * np.ones(len(filters))
         entry, q, gone = np.full(len(filters), c.sgd_start), c.sgd_q, c.sgd_gone
     else:
@@ -174,6 +178,11 @@ def step_size(hp: Any) -> float:
 
 
 # What a record says ------------------------------------------------------------------------------
+
+
+def wideness(record: Record) -> float:
+    """Filters per layer, over those of the runs that SGD's hazard was fitted to."""
+    return record.filters / len(record.names) / FILTERS
 
 
 def last_fired(record: Record) -> np.ndarray:

@@ -58,22 +58,26 @@ class Constants(NamedTuple):
         The push fades with this power of the layer's norm, relative to its start.
     crowd : float
         How fast the push fades as fewer filters share a layer's work.
+    deaf : float
+        What a running mean of g^2 with decay b takes from the push: 1 - deaf sqrt(1 - b). Bursts of
+        the gradient sit in the v that they are divided by.
     wander : float
         Diffusion of gamma in units of free noise, which would give lr^2 per step.
     """
 
-    push: float = 0.15
-    power: float = 1.75
-    lift: float = 0.5
-    follow: float = 1.15
-    shown: float = 0.06
-    decay: float = 1.0
-    share: float = 0.6
-    spread: float = 0.2
-    beta: float = 0.02
+    push: float = 0.155
+    power: float = 1.81
+    lift: float = 0.365
+    follow: float = 1.11
+    shown: float = 0.057
+    decay: float = 0.43
+    share: float = 0.214
+    spread: float = 0.156
+    beta: float = 0.05
     most: float = 0.4
     fade: float = 1.0
-    crowd: float = 0.0
+    crowd: float = 0.69
+    deaf: float = 1.25
     wander: float = 0.034
 
 
@@ -228,7 +232,9 @@ def gradient(
     G = early.G * relu_std(g, b) / np.maximum(output, 0.02 * layers.rms(output))
     G = G / layers.norm(G) * D / layers.norm(w) * quieter
     rho = np.clip(rho, -c.most, c.most)
-    mu = (rho - layers.mean(rho, g * sigma)) * sigma * burst  # no layer as a whole is moved
+    heard = 1 - c.deaf * np.sqrt(1 - (gains.decay_of_v(settings.rule) or 1.0))
+    # less its mean: no layer as a whole is moved
+    mu = (rho - layers.mean(rho, g * sigma)) * sigma * burst * heard / (1 - 0.1 * c.deaf)
     return Gradient(sigma, early.sigma_beta * sigma / early.sigma, G, mu)
 
 

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from regdyn.rules import SGD, Adadelta, Adagrad, AMSGrad, Lion, RMSprop, name_of
+from regdyn.rules import SGD, Adadelta, Adagrad, AMSGrad, Lion, RMSprop
 
 KURTOSIS = 7.0
 """Of gradients of gamma: makes Adadelta's X settle at (X + eps) = eps / ((kurtosis - 1) (1 - rho)),
@@ -40,10 +40,6 @@ def decay_of_v(hp: Any) -> float | None:
     """Decay per step of the running mean of g^2; None where there is none."""
     if isinstance(hp, (SGD, Adagrad, Lion)):
         return None
-    return {"rmsprop": "alpha", "adadelta": "rho"}.get(name_of(hp), "beta2") and _decay(hp)
-
-
-def _decay(hp: Any) -> float:
     if isinstance(hp, RMSprop):
         return hp.alpha
     return hp.rho if isinstance(hp, Adadelta) else hp.beta2

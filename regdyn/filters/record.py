@@ -100,7 +100,7 @@ class Run(NamedTuple):
     reg: str
     lam: float
     scale: np.ndarray
-    batch: int = 1
+    batch: int = 40
 
     @property
     def steps(self) -> int:
