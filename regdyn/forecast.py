@@ -125,8 +125,8 @@ def _worn(
     settings = model.Settings(run.rule, run.reg, run.lam, run.scale)
     at = model.grid(start.step, run.steps, beyond=fate.BEYOND)
     path = model.evolve(start, course, settings, at=at)
-    gentle = model.DEFAULT._replace(push=0.0)
-    alone = model.evolve(start._replace(rho=None), course, settings, at=at, constants=gentle)
+    calm, inside = model.DEFAULT._replace(push=0.0), at[at <= run.steps]
+    alone = model.evolve(start._replace(rho=None), course, settings, at=inside, constants=calm)
     found = fate.worn_down(path, start, run.scale)
     return found, reasons.of_worn(path, alone, start, found.p, until=run.steps)
 

@@ -26,10 +26,13 @@ class Layers:
     def __init__(self, layer: np.ndarray) -> None:
         self.layer, self.number = layer, int(layer.max()) + 1
         self.count = np.bincount(layer)[layer]
+        order = np.argsort(layer, kind="stable")
+        self.order = None if np.array_equal(order, np.arange(len(layer))) else order
+        self.first = np.searchsorted(layer[order], np.arange(self.number))
 
     def total(self, x: np.ndarray) -> np.ndarray:
         """Sum over each layer; shape (layers,)."""
-        return np.bincount(self.layer, weights=x, minlength=self.number)
+        return np.add.reduceat(x if self.order is None else x[self.order], self.first)
 
     def norm(self, x: np.ndarray) -> np.ndarray:
         """Euclidean norm of the filter's layer; shape (n,), never 0."""
@@ -66,6 +69,8 @@ class Early(NamedTuple):
         Mean squares of the gradients in every window so far.
     window : ndarray, shape (W,)
         Steps of each window.
+    output : ndarray
+        Size of the filter's output, up to a factor; `model.evolve` sets it.
     """
 
     step: int
@@ -85,6 +90,7 @@ class Early(NamedTuple):
     square_beta: np.ndarray
     square_out: np.ndarray
     window: np.ndarray
+    output: Any = 1.0
 
     def products(self) -> tuple[np.ndarray, np.ndarray]:
         """C and D of every layer, shape (layers,)."""

@@ -143,7 +143,7 @@ class Gradient(NamedTuple):
     mu: np.ndarray
 
 
-def grid(start: int, steps: int, *, beyond: float = 0.0, parts: int = 160) -> np.ndarray:
+def grid(start: int, steps: int, *, beyond: float = 0.0, parts: int = 100) -> np.ndarray:
     """Steps at which the recursion is evaluated: equal parts up to `steps`, and as long beyond."""
     at = np.linspace(start, max(steps, start + 1), parts + 1)
     more = int(np.ceil(beyond * steps / (at[1] - at[0])))
@@ -179,6 +179,8 @@ def evolve(
     -------
     Path
     """
+    output = relu_std(early.gamma, early.beta)
+    early = early._replace(output=np.maximum(output, 0.02 * early.layers.rms(output)))
     clock = np.concatenate([[0.0], np.cumsum(settings.scale)])
     passed = np.interp(at, np.arange(len(clock)), clock) + np.maximum(at - len(settings.scale), 0)
     state = State(early.gamma, early.beta, early.out, None)
@@ -228,8 +230,7 @@ def gradient(
     quieter = 1 / np.sqrt(settings.batch)
     sigma = early.sigma * (w / early.out) ** c.follow
     sigma = sigma / layers.norm(sigma) * C / layers.norm(g) * quieter
-    output = relu_std(early.gamma, early.beta)
-    G = early.G * relu_std(g, b) / np.maximum(output, 0.02 * layers.rms(output))
+    G = early.G * relu_std(g, b) / early.output
     G = G / layers.norm(G) * D / layers.norm(w) * quieter
     rho = np.clip(rho, -c.most, c.most)
     heard = 1 - c.deaf * np.sqrt(1 - (gains.decay_of_v(settings.rule) or 1.0))
