@@ -5,7 +5,7 @@ as they were early in training, under the other settings. Where filters die by a
 of `regdyn.filters.absorption` is drawn on, scaled to what the pilot measured.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy.special import expit
@@ -53,7 +53,18 @@ def what_if(
         For bad input, an unfinished pilot, or settings of which the pilot says nothing.
     """
     target = settings(pilot, rule=rule, reg=reg, lam=lam, scale=scale, batch=batch)
-    finite("width", width, 0.0, open_below=True)
+    return _answer(pilot, target, finite("width", width, 0.0, open_below=True))
+
+
+class Replay(NamedTuple):
+    """What is played back: the layers' course as a rule sees it, and filters to start from."""
+
+    course: laws.Course
+    starts: list[laws.Early]
+
+
+def _answer(pilot: Run, target: Run, width: float, replay: Replay | None = None) -> Shares:
+    """Shares under the target's settings, or a refusal."""
     if target.reg == "none" or target.lam == 0:
         return shares(np.zeros(pilot.record.filters), pilot.record.layer)
     if absorption.applies(target.rule, target.reg):
@@ -65,7 +76,7 @@ def what_if(
         )
     if width != 1.0:
         raise ValueError(f"width must be 1 with {_words(target)}: give a pilot of that width.")
-    return _worn(pilot, target)
+    return _worn(pilot, target, replay or _replay(pilot, target.rule))
 
 
 def settings(
@@ -90,18 +101,24 @@ def settings(
     )  # fmt: skip
 
 
-def _worn(pilot: Run, target: Run) -> Shares:
-    course = laws.course(pilot.record, target.rule)
+def _replay(pilot: Run, hp: Any) -> Replay:
+    starts = []
+    for f in STARTS:
+        at = max(int(f * pilot.steps), int(pilot.record.step[3]))
+        start = laws.early(pilot.record, at, hp, look=LOOK * pilot.steps)
+        starts.append(start._replace(rho=None))  # another run has other lucky filters
+    return Replay(laws.course(pilot.record, hp), starts)
+
+
+def _worn(pilot: Run, target: Run, replay: Replay) -> Shares:
     chosen = model.Settings(
         target.rule, target.reg, target.lam, target.scale, target.batch / pilot.batch
     )
     p = np.zeros(pilot.record.filters)
-    for f in STARTS:
-        at = max(int(f * pilot.steps), int(pilot.record.step[3]))
-        start = laws.early(pilot.record, at, target.rule, look=LOOK * pilot.steps)
-        grid = model.grid(start.step, target.steps, beyond=fate.BEYOND, parts=120)
-        path = model.evolve(start._replace(rho=None), course, chosen, at=grid)
-        p += expit(SLOPE * fate.lateness(path, target.scale)) / len(STARTS)
+    for start in replay.starts:
+        grid = model.grid(start.step, target.steps, beyond=fate.BEYOND)
+        path = model.evolve(start, replay.course, chosen, at=grid)
+        p += expit(SLOPE * fate.lateness(path, target.scale)) / len(replay.starts)
     return shares(p, pilot.record.layer, SCATTER)
 
 
@@ -131,22 +148,28 @@ def suggest(pilot: Run, share: float, **others: Any) -> tuple[float, Shares]:
         If no strength within a factor of 1000 of the pilot's comes within a point of it.
     """
     finite("share", share, 0.0, 100.0)
-    if pilot.lam == 0 and "around" not in others:
+    if pilot.lam == 0:
         raise ValueError("the pilot has no strength to start from: give one that is regularised.")
+    width = others.pop("width", 1.0)
+    target = settings(pilot, **others)
+    worn = target.reg == "l2" and not absorption.applies(target.rule, "l2")
+    replay = _replay(pilot, target.rule) if worn else None
     tried: dict[float, Shares] = {}
 
     def off(log: float) -> float:
         lam = float(pilot.lam * 10**log)
-        tried[lam] = what_if(pilot, lam=lam, **others)
+        tried[lam] = _answer(pilot, target._replace(lam=lam), width, replay)
         return tried[lam].total - share
 
-    logs = np.linspace(-3, 3, 25)
+    decay = pilot.lam * (target.rule.lr if target.reg == "adamw" else 1.0)
+    most = np.inf if target.reg == "l2" else np.log10(0.5 / decay)  # it takes less than all
+    logs = np.linspace(-3, min(3, most), 13)
     found = np.array([off(log) for log in logs])
     crossing = np.flatnonzero(np.diff(np.sign(found)) != 0)
     if len(crossing):  # the one nearest to the pilot; refined by halving
         k = crossing[np.argmin(np.abs(logs[crossing]))]
         a, b, sign = logs[k], logs[k + 1], np.sign(found[k])
-        for _ in range(6):
+        for _ in range(7):
             middle = 0.5 * (a + b)
             a, b = (middle, b) if np.sign(off(middle)) == sign else (a, middle)
     lam = min(tried, key=lambda one: abs(tried[one].total - share))
