@@ -20,16 +20,18 @@ SILENT = 200
 """Steps without gradient, up to the end, after which a filter counts as absorbed.
 
 Of the silences that had lasted so long, and began before the filter was dead, so many ended with
-the filter firing again (18 runs of BasicNet: digits, Fashion-MNIST; those that a record cuts off
+the filter firing again (26 runs of BasicNet: digits, Fashion-MNIST; those that a record cuts off
 within 100 steps more are left out):
 
-=========  =======  =======  =======  =======
-rule       40       100      200      400 steps
-=========  =======  =======  =======  =======
-Adam + wd  14/416   2/404    0/402    0/402
-SGD + L2   58/141   27/109   7/89     1/83
-Adam + L2  94-100%  94-100%  93-100%  87-100%
-=========  =======  =======  =======  =======
+==============  =========  =========  =========  =========
+rule            40         100        200        400 steps
+==============  =========  =========  =========  =========
+Adam + wd       28/522     5/499      0/493      0/493
+Adadelta + L2   4/100      0/96       0/96       0/96
+SGD + L2, wd    125/397    41/312     9/279      1/271
+RMSprop + L2    78/113     74/109     66/101     32/64
+Adam + L2       1957/2015  1799/1852  1614/1663  663/702
+==============  =========  =========  =========  =========
 
 So under Adam + L2 silence absorbs nothing: it moves gamma and beta by about a learning rate each,
 whatever their size, so that beta / gamma changes and the filter fires again. Weight decay, and SGD,
