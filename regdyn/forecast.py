@@ -107,11 +107,15 @@ def of_run(run: Run, at: int, pilot: Run | None = None) -> "xr.Dataset":
     start = laws.early(known, at, run.rule, look=LOOK * run.steps)
     if run.reg == "none" or run.lam == 0:
         found, why = _free(start), np.full(known.filters, reasons.FREE)
+        common = (0.0, 0.0)
     elif absorption.applies(run.rule, run.reg):
         found, why = _absorbed(run, known, start, pilot)
+        common = fate.ABSORBED
     else:
+        scatter = fate.ALONE if pilot is None else fate.WITH_PILOT
         found, why = _worn(run, known, start, pilot)
-    return _dataset(run, at, found, why, known)
+        common = scatter.layer, scatter.total
+    return _dataset(run, at, found, why, shares(found.p, known.layer, common=common))
 
 
 def _worn(
@@ -127,7 +131,8 @@ def _worn(
     path = model.evolve(start, course, settings, at=at)
     calm, inside = model.DEFAULT._replace(push=0.0), at[at <= run.steps]
     alone = model.evolve(start._replace(rho=None), course, settings, at=inside, constants=calm)
-    found = fate.worn_down(path, start, run.scale)
+    scatter = fate.ALONE if pilot is None else fate.WITH_PILOT
+    found = fate.worn_down(path, start, run.scale, scatter)
     return found, reasons.of_worn(path, alone, start, found.p, until=run.steps)
 
 
@@ -177,17 +182,18 @@ def _same_network(record: Record, pilot: Record) -> None:
         )
 
 
-def shares(p: np.ndarray, layer: np.ndarray, scatter: fate.Scatter = fate.DEFAULT) -> Shares:
+def shares(p: np.ndarray, layer: np.ndarray, *, common: tuple[float, float]) -> Shares:
     """Expected shares in percent, with 80 % intervals.
 
-    Filters scatter by themselves, and the filters of a layer and of all layers together, in logit.
+    Filters scatter by themselves; besides, those of a layer, and all, scatter together: `common`
+    has the standard deviations of their logit.
     """
     n, total = np.bincount(layer), len(p)
     mean = np.bincount(layer, weights=p) / n
     alone = np.bincount(layer, weights=p * (1 - p)) / n**2
-    lo, hi = _interval(mean, alone, scatter.layer)
+    lo, hi = _interval(mean, alone, common[0])
     whole = float(p.mean())
-    low, high = _interval(whole, float((p * (1 - p)).sum()) / total**2, scatter.total)
+    low, high = _interval(whole, float((p * (1 - p)).sum()) / total**2, common[1])
     return Shares(100 * mean, lo, hi, 100 * whole, float(low), float(high))
 
 
@@ -197,12 +203,12 @@ def _interval(mean: Any, variance: Any, common: float) -> tuple[Any, Any]:
     return 100 * np.maximum(mean - spread, 0.0), 100 * np.minimum(mean + spread, 1.0)
 
 
-def _dataset(run: Run, at: int, found: fate.Fates, why: np.ndarray, known: Record) -> "xr.Dataset":
+def _dataset(run: Run, at: int, found: fate.Fates, why: np.ndarray, s: Shares) -> "xr.Dataset":
     import xarray as xr
 
     from regdyn.store import provenance
 
-    s = shares(found.p, known.layer)
+    known = run.record
     values = {
         "p_collapse": found.p, "t_median": found.t_median, "t_lo": found.t_lo,
         "t_hi": found.t_hi, "reason": why.astype(object),

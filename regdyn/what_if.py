@@ -8,7 +8,6 @@ of `regdyn.filters.absorption` is drawn on, scaled to what the pilot measured.
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from scipy.special import expit
 
 from regdyn import rules
 from regdyn.checks import finite, shown
@@ -21,9 +20,9 @@ if TYPE_CHECKING:
 
 STARTS = (0.04, 0.05, 0.06)
 """Shares of the pilot at which its filters are taken; the mean over them counts."""
-SLOPE = 8.0
-"""Of a filter's chance to be gone in u (`fate.lateness`): not of one filter, but of its like."""
-SCATTER = fate.Scatter(layer=0.5, total=0.2)
+EARLY = 0.03  # by how much paths are too early, in `fate.lateness`
+WORN = (0.5, 0.22)
+"""Standard deviation of a layer's and of the total share's logit, beyond what chance does."""
 
 
 def what_if(
@@ -66,7 +65,7 @@ class Replay(NamedTuple):
 def _answer(pilot: Run, target: Run, width: float, replay: Replay | None = None) -> Shares:
     """Shares under the target's settings, or a refusal."""
     if target.reg == "none" or target.lam == 0:
-        return shares(np.zeros(pilot.record.filters), pilot.record.layer)
+        return shares(np.zeros(pilot.record.filters), pilot.record.layer, common=WORN)
     if absorption.applies(target.rule, target.reg):
         return _absorbed(pilot, target, width)
     if absorption.applies(pilot.rule, pilot.reg):
@@ -118,8 +117,8 @@ def _worn(pilot: Run, target: Run, replay: Replay) -> Shares:
     for start in replay.starts:
         grid = model.grid(start.step, target.steps, beyond=fate.BEYOND)
         path = model.evolve(start, replay.course, chosen, at=grid)
-        p += expit(SLOPE * fate.lateness(path, target.scale)) / len(replay.starts)
-    return shares(p, pilot.record.layer, SCATTER)
+        p += fate.share_of(fate.lateness(path, target.scale) - EARLY) / len(replay.starts)
+    return shares(p, pilot.record.layer, common=WORN)
 
 
 def _absorbed(pilot: Run, target: Run, width: float) -> Shares:
@@ -128,7 +127,7 @@ def _absorbed(pilot: Run, target: Run, width: float) -> Shares:
     if kin and absorption.applies(pilot.rule, pilot.reg):
         factor = absorption.measured_factor(pilot.record, law_of(pilot))
     p = law.share(target.steps, factor=factor)[pilot.record.layer]
-    return shares(p, pilot.record.layer, SCATTER)
+    return shares(p, pilot.record.layer, common=fate.ABSORBED)
 
 
 def suggest(pilot: Run, share: float, **others: Any) -> tuple[float, Shares]:

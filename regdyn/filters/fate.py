@@ -1,12 +1,13 @@
 r"""From paths to fates: the chance that a filter is gone at the end, and when it collapses.
 
-A path is one mean course; batches come in another order each time. How far that scatters a filter's
-fate was fitted once, on development runs (docs/filters.md): the chance of being gone is logistic in
+A path is one mean course; batches come in another order each time. How many filters of a layer die,
+and when, hardly changes with that order; which ones does (docs/forecast-accuracy.md). So with
 
     u = ln(clock at the end / clock at which the path passes the threshold)
 
-and in the filter's weakness within its layer, with a slope that grows the later the forecast is
-made. The clock is the sum of lr_t / lr.
+the clock being the sum of lr_t / lr, a layer's share is the mean of `share_of` u, nearly the
+count of paths that pass; and within the layer a filter's chance is sigmoid(c + slope u) with the c
+that gives this share, and a slope that grows the later the forecast is made.
 """
 
 from typing import NamedTuple
@@ -15,7 +16,7 @@ import numpy as np
 from scipy.special import expit, ndtri
 
 from regdyn.filters.absorption import Absorption, absorbed_share, hazard_of
-from regdyn.filters.laws import Early
+from regdyn.filters.laws import Early, Layers
 from regdyn.filters.model import Path
 from regdyn.filters.record import COLLAPSED, DEAD
 
@@ -24,26 +25,49 @@ Z80 = float(ndtri(0.9))  # half an 80 % interval, in standard deviations
 
 
 class Scatter(NamedTuple):
-    """How far fates scatter around the path, at a forecast after a share f of the run.
+    """How far fates scatter around the path, of a forecast after the share f of the run.
+
+    With x = f / 0.1::
+
+        layer's share = mean of sigmoid(SHARP (u - early - drift ln x))
+        logit p = c + slope x^sharpen u
+        collapse = at + (path's - at) / (late x^-catch)         with scatter `time` in its logarithm
 
     Attributes
     ----------
-    bias, slope, weak : float
-        logit p = bias + slope u f^sharpen + weak * weakness.
-    sharpen : float
+    early, drift : float
+        By how much the path is too early, in u.
+    slope, sharpen : float
+    late, catch : float
+        How much too late the path is.
     time : float
-        Standard deviation of ln(collapse step - at), over filters.
+        Standard deviation over filters.
     layer, total : float
-        Standard deviation of a layer's and of the total share's logit, beyond chance.
+        Standard deviation of a layer's and of the total share's logit, beyond what chance does.
     """
 
-    bias: float = 0.0
-    slope: float = 8.0
-    weak: float = 0.5
-    sharpen: float = 0.3
-    time: float = 0.25
-    layer: float = 0.4
-    total: float = 0.15
+    early: float
+    drift: float
+    slope: float
+    sharpen: float
+    late: float
+    catch: float
+    time: float
+    layer: float
+    total: float
+
+
+SHARP = 12.0
+WITH_PILOT = Scatter(
+    early=0.12, drift=0.043, slope=3.4, sharpen=0.43, late=1.19, catch=0.1, time=0.34,
+    layer=0.5, total=0.27,
+)  # fmt: skip
+ALONE = Scatter(
+    early=0.0, drift=0.22, slope=2.4, sharpen=0.57, late=1.33, catch=0.23, time=0.34,
+    layer=0.8, total=0.45,
+)  # fmt: skip
+ABSORBED = (0.3, 0.1)
+"""Where filters are absorbed: standard deviation of a layer's and the total share's logit."""
 
 
 class Fates(NamedTuple):
@@ -55,19 +79,35 @@ class Fates(NamedTuple):
     t_hi: np.ndarray
 
 
-DEFAULT = Scatter()
-
-
-def worn_down(path: Path, early: Early, scale: np.ndarray, *, scatter: Scatter = DEFAULT) -> Fates:
+def worn_down(path: Path, early: Early, scale: np.ndarray, scatter: Scatter) -> Fates:
     """Fates of filters that the regulariser and the loss wear down along `path`."""
-    f = early.step / len(scale)
-    u, weakness = lateness(path, scale), weakness_of(early)
-    p = expit(scatter.bias + scatter.slope * f**scatter.sharpen * u + scatter.weak * weakness)
+    x = early.step / len(scale) / 0.1
+    u = lateness(path, scale)
+    late = scatter.early + scatter.drift * np.log(x)
+    share = early.layers.mean(share_of(u - late), np.ones_like(u))
+    p = with_mean(scatter.slope * x**scatter.sharpen * u, share, early.layers)
     p = np.where(early.gamma < DEAD, 1.0, p)
-    at = crossing(path, COLLAPSED)
-    left = np.maximum(at - early.step, 0.0)
-    wide = np.exp(Z80 * scatter.time)
-    return Fates(p, at, early.step + left / wide, early.step + left * wide)
+    left = np.maximum(crossing(path, COLLAPSED) - early.step, 0.0)
+    left = left / (scatter.late * x**-scatter.catch)
+    lo, median, hi = (early.step + left * np.exp(z * scatter.time) for z in (-Z80, 0.0, Z80))
+    return Fates(p, median, lo, hi)
+
+
+def share_of(u: np.ndarray) -> np.ndarray:
+    """Chance of the like of a filter, sigmoid(`SHARP` u): its mean over a layer is the share."""
+    return expit(SHARP * u)
+
+
+def with_mean(logit: np.ndarray, share: np.ndarray, layers: Layers) -> np.ndarray:
+    """sigmoid(c + logit) with the c of each layer that makes its mean `share`; shape (n,)."""
+    share = np.clip(share, 1e-6, 1 - 1e-6)
+    low, high = -50.0 - logit.max(), 50.0 - logit.min()
+    a, b = np.full(len(logit), low), np.full(len(logit), high)
+    for _ in range(50):
+        c = 0.5 * (a + b)
+        more = layers.mean(expit(c + logit), np.ones_like(c)) < share
+        a, b = np.where(more, c, a), np.where(more, b, c)
+    return expit(0.5 * (a + b) + logit)
 
 
 def lateness(path: Path, scale: np.ndarray) -> np.ndarray:

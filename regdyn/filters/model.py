@@ -65,18 +65,18 @@ class Constants(NamedTuple):
         Diffusion of gamma in units of free noise, which would give lr^2 per step.
     """
 
-    push: float = 0.155
-    power: float = 1.81
-    lift: float = 0.365
+    push: float = 0.1635
+    power: float = 1.79
+    lift: float = 0.75
     follow: float = 1.11
-    shown: float = 0.057
-    decay: float = 0.43
-    share: float = 0.214
-    spread: float = 0.156
-    beta: float = 0.05
+    shown: float = 0.051
+    decay: float = 0.45
+    share: float = 0.256
+    spread: float = 0.163
+    beta: float = 0.047
     most: float = 0.4
     fade: float = 1.0
-    crowd: float = 0.69
+    crowd: float = 0.53
     deaf: float = 1.25
     wander: float = 0.034
 
