@@ -62,9 +62,9 @@ def row(case: Case) -> dict[str, Any]:
 
 
 def bootstrap(
-    cases: Sequence[Case], name: str, rng: np.random.Generator, *, draws: int = 200
-) -> Interval:
-    """A score of `STATISTICS` over many runs, with an interval for other runs and other filters.
+    cases: Sequence[Case], rng: np.random.Generator, *, names: Iterable[str] = (), draws: int = 200
+) -> dict[str, Interval]:
+    """Scores over many runs, with intervals for other runs and other filters.
 
     Runs are drawn with replacement, then, within each, filters of the same layer (or layers, where
     the score is of layers). With one run the interval is that of its filters.
@@ -73,8 +73,9 @@ def bootstrap(
     ----------
     cases : sequence of Case
         One for each run.
-    name : str
     rng : numpy.random.Generator
+    names : iterable of str
+        Scores of `STATISTICS`; by default all.
     draws : int
 
     Raises
@@ -82,21 +83,26 @@ def bootstrap(
     ValueError
         If there is no case, or no such score.
     """
-    statistic = STATISTICS[choose("score", name, STATISTICS)]
+    chosen = [choose("score", name, STATISTICS) for name in names] or list(STATISTICS)
     integer("draws", draws, 1)
     if not cases:
         raise ValueError("a score needs at least one run.")
-    value = statistic.of(cases)
-    if np.isnan(value):
-        return Interval(np.nan, np.nan, np.nan)
-    again = {FILTERS: _other_filters, LAYERS: _other_layers, RUNS: lambda case, _: case}
-    found = []
+    drawn: dict[str, list[float]] = {name: [] for name in chosen}
     for _ in range(draws):
-        chosen = rng.integers(len(cases), size=len(cases))
-        found.append(statistic.of([again[statistic.unit](cases[i], rng) for i in chosen]))
-    kept = [x for x in found if not np.isnan(x)]
+        runs = [cases[i] for i in rng.integers(len(cases), size=len(cases))]
+        again = {FILTERS: [_other_filters(one, rng) for one in runs], RUNS: runs}
+        again[LAYERS] = [_other_layers(one, rng) for one in runs]
+        for name, values in drawn.items():
+            values.append(STATISTICS[name].of(again[STATISTICS[name].unit]))
+    return {name: _interval(STATISTICS[name].of(cases), values) for name, values in drawn.items()}
+
+
+def _interval(value: float, drawn: Sequence[float]) -> Interval:
+    kept = [x for x in drawn if not np.isnan(x)]
+    if np.isnan(value) or not kept:
+        return Interval(value, np.nan, np.nan)
     # by rank: a median time may be infinite
-    lo, hi = np.percentile(kept or [np.nan], LEVEL, method="nearest")
+    lo, hi = np.percentile(kept, LEVEL, method="nearest")
     return Interval(value, float(lo), float(hi))
 
 
