@@ -103,7 +103,7 @@ def of_run(run: Run, at: int, pilot: Run | None = None) -> "xr.Dataset":
     if len(known.step) < 4:
         raise ValueError(f"at must be after the third window of the record, not {shown(at)}.")
     if pilot is not None:
-        _same_network(known, pilot.record)
+        _same_network(known, pilot)
     start = laws.early(known, at, run.rule, look=LOOK * run.steps)
     if run.reg == "none" or run.lam == 0:
         found, why = _free(start), np.full(known.filters, reasons.FREE)
@@ -126,14 +126,35 @@ def _worn(
         course = laws.power_law(known, start, run.rule, run.steps)
     else:
         course = laws.following(laws.course(pilot.record, run.rule), start)
-    settings = model.Settings(run.rule, run.reg, run.lam, run.scale)
     at = model.grid(start.step, run.steps, beyond=fate.BEYOND)
-    path = model.evolve(start, course, settings, at=at)
-    calm, inside = model.DEFAULT._replace(push=0.0), at[at <= run.steps]
-    alone = model.evolve(start._replace(rho=None), course, settings, at=inside, constants=calm)
-    scatter = fate.ALONE if pilot is None else fate.WITH_PILOT
-    found = fate.worn_down(path, start, run.scale, scatter)
+    path = model.evolve(start, course, _settings(run), at=at)
+    if pilot is None:
+        found = fate.worn_down(path, start, run.scale, fate.ALONE)
+    else:
+        taught = _taught(pilot, start.step / run.steps)
+        found = fate.worn_down(path, start, run.scale, fate.WITH_PILOT, taught)
+    calm, coarse = model.DEFAULT._replace(push=0.0), model.grid(start.step, run.steps, parts=40)
+    alone = model.evolve(
+        start._replace(rho=None), course, _settings(run), at=coarse, constants=calm
+    )
     return found, reasons.of_worn(path, alone, start, found.p, until=run.steps)
+
+
+def _settings(run: Run) -> model.Settings:
+    return model.Settings(run.rule, run.reg, run.lam, run.scale)
+
+
+def _taught(pilot: Run, f: float) -> fate.Correction:
+    """What forecasting the pilot, after the share f of it, teaches of its layers."""
+    at = max(int(f * pilot.steps), int(pilot.record.step[3]))
+    start = laws.early(pilot.record, at, pilot.rule, look=LOOK * pilot.steps)
+    alone = fate.uncorrected(fate.WITH_PILOT, 10 * f, start.layers.number)
+    if pilot.reg != "l2" or absorption.applies(pilot.rule, pilot.reg):
+        return alone  # its filters do not die in this way
+    course = laws.following(laws.course(pilot.record, pilot.rule), start)
+    grid = model.grid(start.step, pilot.steps, beyond=fate.BEYOND)
+    path = model.evolve(start, course, _settings(pilot), at=grid)
+    return fate.corrected(alone, path, start, pilot.scale, pilot.record)
 
 
 def _absorbed(
@@ -173,12 +194,17 @@ def strength(reg: str, lam: float, hp: Any) -> float:
     return regularizers.check_strength(reg, finite("lam", lam, 0.0), hp)
 
 
-def _same_network(record: Record, pilot: Record) -> None:
-    ours, theirs = (tuple(np.bincount(one.layer)) for one in (record, pilot))
+def _same_network(record: Record, pilot: Run) -> None:
+    ours, theirs = (tuple(np.bincount(one.layer)) for one in (record, pilot.record))
     if ours != theirs:
         raise ValueError(
             f"the pilot is of another network: its layers have {shown(list(map(int, theirs)))} "
             f"filters, not {shown(list(map(int, ours)))}."
+        )
+    if pilot.record.step[-1] < pilot.steps:
+        raise ValueError(
+            f"the pilot must be finished: its record ends at step {pilot.record.step[-1]} of "
+            f"{pilot.steps}."
         )
 
 

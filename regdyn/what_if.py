@@ -56,10 +56,15 @@ def what_if(
 
 
 class Replay(NamedTuple):
-    """What is played back: the layers' course as a rule sees it, and filters to start from."""
+    """What is played back: the layers' course as a rule sees it, and filters to start from.
+
+    `early` has, for each start, by how much the filters of each layer are too early in
+    `fate.lateness`, as the pilot itself teaches.
+    """
 
     course: laws.Course
     starts: list[laws.Early]
+    early: list[np.ndarray]
 
 
 def _answer(pilot: Run, target: Run, width: float, replay: Replay | None = None) -> Shares:
@@ -101,24 +106,40 @@ def settings(
 
 
 def _replay(pilot: Run, hp: Any) -> Replay:
-    starts = []
+    starts, early = [], []
     for f in STARTS:
         at = max(int(f * pilot.steps), int(pilot.record.step[3]))
-        start = laws.early(pilot.record, at, hp, look=LOOK * pilot.steps)
-        starts.append(start._replace(rho=None))  # another run has other lucky filters
-    return Replay(laws.course(pilot.record, hp), starts)
+        start, own = (
+            laws.early(pilot.record, at, one, look=LOOK * pilot.steps)._replace(rho=None)
+            for one in (hp, pilot.rule)  # another run has other lucky filters: no rho
+        )
+        starts.append(start)
+        early.append(_taught(pilot, own))
+    return Replay(laws.course(pilot.record, hp), starts, early)
+
+
+def _taught(pilot: Run, start: laws.Early) -> np.ndarray:
+    """What playing the pilot back to itself teaches of its layers; shape (L,)."""
+    none = fate.Correction(*(np.full(start.layers.number, value) for value in (EARLY, 0.0)))
+    if pilot.reg != "l2" or pilot.lam == 0:
+        return none.early
+    path = _path(start, laws.course(pilot.record, pilot.rule), pilot, 1.0)
+    return fate.corrected(none, path, start, pilot.scale, pilot.record, trust=1.0).early
+
+
+def _path(start: laws.Early, course: laws.Course, target: Run, batch: float) -> model.Path:
+    chosen = model.Settings(target.rule, target.reg, target.lam, target.scale, batch)
+    grid = model.grid(start.step, target.steps, beyond=fate.BEYOND)
+    return model.evolve(start, course, chosen, at=grid)
 
 
 def _worn(pilot: Run, target: Run, replay: Replay) -> Shares:
-    chosen = model.Settings(
-        target.rule, target.reg, target.lam, target.scale, target.batch / pilot.batch
-    )
-    p = np.zeros(pilot.record.filters)
-    for start in replay.starts:
-        grid = model.grid(start.step, target.steps, beyond=fate.BEYOND)
-        path = model.evolve(start, replay.course, chosen, at=grid)
-        p += fate.share_of(fate.lateness(path, target.scale) - EARLY) / len(replay.starts)
-    return shares(p, pilot.record.layer, common=WORN)
+    p, layer = np.zeros(pilot.record.filters), pilot.record.layer
+    for start, early in zip(replay.starts, replay.early, strict=True):
+        path = _path(start, replay.course, target, target.batch / pilot.batch)
+        late = fate.lateness(path, target.scale) - early[layer]
+        p += fate.share_of(late) / len(replay.starts)
+    return shares(p, layer, common=WORN)
 
 
 def _absorbed(pilot: Run, target: Run, width: float) -> Shares:

@@ -18,7 +18,7 @@ from scipy.special import expit, ndtri
 from regdyn.filters.absorption import Absorption, absorbed_share, hazard_of
 from regdyn.filters.laws import Early, Layers
 from regdyn.filters.model import Path
-from regdyn.filters.record import COLLAPSED, DEAD
+from regdyn.filters.record import COLLAPSED, DEAD, Record, collapse_step, dead
 
 BEYOND = 0.6  # the path is followed further than the run, by this share of its steps
 Z80 = float(ndtri(0.9))  # half an 80 % interval, in standard deviations
@@ -58,15 +58,17 @@ class Scatter(NamedTuple):
 
 
 SHARP = 12.0
+FEW = 8  # filters that weigh as much as what is known without them
+TRUST = 0.7  # of a pilot's error
 WITH_PILOT = Scatter(
     early=0.12, drift=0.043, slope=3.4, sharpen=0.43, late=1.19, catch=0.1, time=0.34,
-    layer=0.5, total=0.27,
+    layer=0.42, total=0.23,
 )  # fmt: skip
 ALONE = Scatter(
     early=0.0, drift=0.22, slope=2.4, sharpen=0.57, late=1.33, catch=0.23, time=0.34,
     layer=0.8, total=0.45,
 )  # fmt: skip
-ABSORBED = (0.3, 0.1)
+ABSORBED = (0.3, 0.14)
 """Where filters are absorbed: standard deviation of a layer's and the total share's logit."""
 
 
@@ -79,18 +81,85 @@ class Fates(NamedTuple):
     t_hi: np.ndarray
 
 
-def worn_down(path: Path, early: Early, scale: np.ndarray, scatter: Scatter) -> Fates:
+class Correction(NamedTuple):
+    """What a pilot teaches: by how much paths are too early in u, and ln of how much too late."""
+
+    early: np.ndarray
+    late: np.ndarray
+
+
+def worn_down(
+    path: Path, early: Early, scale: np.ndarray, scatter: Scatter,
+    correction: Correction | None = None,
+) -> Fates:  # fmt: skip
     """Fates of filters that the regulariser and the loss wear down along `path`."""
     x = early.step / len(scale) / 0.1
     u = lateness(path, scale)
-    late = scatter.early + scatter.drift * np.log(x)
-    share = early.layers.mean(share_of(u - late), np.ones_like(u))
+    if correction is None:
+        correction = uncorrected(scatter, x, early.layers.number)
+    of = early.layers.layer
+    share = early.layers.mean(share_of(u - correction.early[of]), np.ones_like(u))
     p = with_mean(scatter.slope * x**scatter.sharpen * u, share, early.layers)
     p = np.where(early.gamma < DEAD, 1.0, p)
     left = np.maximum(crossing(path, COLLAPSED) - early.step, 0.0)
-    left = left / (scatter.late * x**-scatter.catch)
+    left = left * np.exp(-correction.late[of])
     lo, median, hi = (early.step + left * np.exp(z * scatter.time) for z in (-Z80, 0.0, Z80))
     return Fates(p, median, lo, hi)
+
+
+def uncorrected(scatter: Scatter, x: float, layers: int) -> Correction:
+    """By `scatter` alone, at x = 10 f."""
+    early = scatter.early + scatter.drift * np.log(x)
+    late = np.log(scatter.late) - scatter.catch * np.log(x)
+    return Correction(np.full(layers, early), np.full(layers, late))
+
+
+def corrected(
+    start: Correction, path: Path, early: Early, scale: np.ndarray, record: Record, *,
+    trust: float = TRUST,
+) -> Correction:  # fmt: skip
+    """What the model's error on a finished run, the pilot, teaches of its layers.
+
+    Parameters
+    ----------
+    start : Correction
+        Without the pilot.
+    path, early, scale
+        Of the pilot, from as early as the forecast.
+    record : Record
+        The pilot's, to its end.
+    trust : float
+        Share of the error, beyond what few filters leave open, that is taken over.
+    """
+    u, layers, gone = lateness(path, scale), early.layers, dead(record)
+    when = collapse_step(record)
+    said, ok = crossing(path, COLLAPSED), gone & (when > early.step + record.window.max())
+    ok &= np.isfinite(said)
+    ratio = np.log(np.where(ok, said - early.step, 1.0) / np.where(ok, when - early.step, 1.0))
+    before, late = start.early.copy(), start.late.copy()
+    overall = float(np.median(ratio[ok])) if ok.sum() > FEW else float(late[0])
+    for l in range(layers.number):
+        mine = layers.layer == l
+        n, timed = mine.sum(), mine & ok
+        more = _shift(u[mine] - before[l], gone[mine].sum())
+        before[l] += trust * n / (n + 2 * FEW) * np.clip(more, -0.4, 0.4)
+        median = float(np.median(ratio[timed])) if timed.any() else overall
+        mean = (median * timed.sum() + overall * FEW) / (timed.sum() + FEW)
+        late[l] += trust * (mean - late[l])
+    return Correction(before, late)
+
+
+def _shift(u: np.ndarray, gone: int) -> float:
+    """What has to be taken off u for `gone` filters to be gone; 0 if none or all are anyway."""
+    n = len(u)
+    wanted, said = np.clip(gone, 0.5, n - 0.5), share_of(u).sum()
+    if abs(said - gone) <= 0.5 and gone in (0, n):
+        return 0.0
+    a, b = -1.5, 1.5
+    for _ in range(40):
+        c = 0.5 * (a + b)
+        a, b = (c, b) if share_of(u - c).sum() > wanted else (a, c)
+    return 0.5 * (a + b)
 
 
 def share_of(u: np.ndarray) -> np.ndarray:
