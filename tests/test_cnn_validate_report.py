@@ -520,23 +520,36 @@ def test_the_command_trains_compares_and_says_so(own_settings, undrawn, trained,
     assert {row["setting"] for row in content(tmp_path)["rows"]} == {"digits/weak"}
 
 
-def test_the_test_split_is_asked_for_by_name(own_settings, undrawn, trained, tmp_path):
-    train(DEV[:1], tmp_path)
-    assert (
-        main(["--at", "0.2", "--draws", "2", "--only", "digits/adam*", "--out", str(tmp_path)]) == 0
-    )
-    assert trained == [([DEV[0].name], 1)]
-    assert {row["split"] for row in content(tmp_path)["rows"]} == {"development"}
+@pytest.fixture
+def compared(monkeypatch):
+    """What would have been compared: (names, split, at); nothing is."""
+    asked = []
+
+    def nothing(chosen, out, *, split, at, draws):
+        asked.append(([one.name for one in chosen], split, at))
+        return {"summary": [], "target_summary": []}
+
+    monkeypatch.setattr(compare, "compare", nothing)
+    return asked
+
+
+def test_the_test_split_is_asked_for_by_name(own_settings, trained, compared, tmp_path):
+    every = [one.name for one in DEV]
+    assert main(["--out", str(tmp_path)]) == main(["run", "--out", str(tmp_path)]) == 0
+    assert trained == [(every, 1)] * 2
+    assert compared == [(every, "development", (0.05, 0.1, 0.2))] * 2
+    assert main(["run", "--split", "test", "--out", str(tmp_path)]) == 0
+    assert compared[-1] == ([TEST[0].name], "test", (0.05, 0.1, 0.2))
 
 
 def test_a_failed_training_is_told_and_the_others_count(
-    own_settings, monkeypatch, tmp_path, capsys
+    own_settings, compared, monkeypatch, tmp_path, capsys
 ):
-    train(DEV[1:2], tmp_path)
     failed = SimpleNamespace(name="digits/strong", failure="the loss is NaN.", config=BASE)
     monkeypatch.setattr("cnn.validate.runs.train", lambda chosen, out, jobs: [failed])
-    assert main(["run", "--at", "0.2", "--draws", "2", "--out", str(tmp_path)]) == 1
+    assert main(["run", "--out", str(tmp_path)]) == 1
     assert "digits/strong seed 0: the loss is NaN." in capsys.readouterr().err
+    assert len(compared) == 1
 
 
 @pytest.mark.parametrize(
