@@ -134,8 +134,10 @@ def kin(run: Run, runs: Iterable[Run]) -> list[Run]:
     under `wd` and `adamw`, or by one under SGD.
     """
 
-    def way(one: Run) -> tuple[bool, bool]:
-        return isinstance(one.rule, SGD), one.reg == "l2"
+    def way(one: Run) -> str:
+        if isinstance(one.rule, SGD):
+            return "sgd"
+        return "worn" if one.reg == "l2" else "absorbed"
 
     return [one for one in runs if way(one) == way(run)]
 

@@ -361,10 +361,11 @@ def test_kin_die_in_the_same_way():
     worn = steady([1.0])
     absorbed, plain = worn._replace(reg="wd"), worn._replace(rule=rules.SGD())
     amsgrad, other = worn._replace(rule=rules.AMSGrad()), worn._replace(reg="adamw")
-    every = [worn, absorbed, plain, amsgrad, other]
+    decayed = plain._replace(reg="wd")
+    every = [worn, absorbed, plain, amsgrad, other, decayed]
     assert fitted.kin(worn, every) == [worn, amsgrad]
     assert fitted.kin(absorbed, every) == [absorbed, other]
-    assert fitted.kin(plain, every) == [plain]
+    assert fitted.kin(plain, every) == [plain, decayed]
 
 
 def test_a_regression_needs_both_fates():

@@ -159,6 +159,18 @@ def test_else_the_nearest_setting_or_none(out):
     assert pilot_for(every["digits/wide/seed-0"], every.values()) is None  # another network
 
 
+def test_rates_of_other_rules_do_not_count(tmp_path):
+    """Adadelta's rate of 1 is far from Adam's and no further from one than from the other."""
+    chosen = [
+        made("near", config(lr=2e-3), 0), made("far", config(lam=2e-2), 0),
+        made("rule", config(opt="adadelta", lam=2e-2), 0), made("rate", config(lr=1e-3), 0),
+    ]  # fmt: skip
+    train(chosen, tmp_path)
+    every = runs(tmp_path, chosen)
+    assert pilot_for(every["rule/seed-0"], every.values()).setting.name == "far"
+    assert pilot_for(every["near/seed-0"], every.values()).setting.name == "rate"
+
+
 # Methods --------------------------------------------------------------------------------------
 
 

@@ -40,14 +40,17 @@ class Trained:
 
     @property
     def run(self) -> Run:
+        """Record and settings, as the forecast reads them."""
         return self._loaded[0]
 
     @property
     def config(self) -> Config:
+        """Settings as they were given."""
         return self._loaded[1]
 
     @cached_property
     def revision(self) -> str:
+        """Empty if it is not known."""
         return str(child.summary(self.folder).get("provenance", {}).get("git_revision", ""))
 
 
@@ -82,16 +85,17 @@ def _alike(one: Trained, other: Trained) -> bool:
 def _distance(one: Trained) -> Callable[[Trained], tuple[Any, ...]]:
     def of(other: Trained) -> tuple[Any, ...]:
         a, b = one.setting.config, other.setting.config
-        numbers = zip(_numbers(one), _numbers(other), strict=True)
-        apart = sum(abs(math.log(x / y)) for x, y in numbers)
         rule = (a.optim.opt, a.optim.reg) != (b.optim.opt, b.optim.reg)
-        hyper = a.optim.hyper != b.optim.hyper
+        ratios = [_strength(one) / _strength(other), a.batch / b.batch]
+        if a.optim.opt == b.optim.opt:  # rates of different rules have nothing in common
+            ratios.append(one.run.rule.lr / other.run.rule.lr)
+        apart = sum(abs(math.log(ratio)) for ratio in ratios)
         elsewhere = one.setting.split != other.setting.split
+        hyper = a.optim.hyper != b.optim.hyper
         return (rule, hyper, apart, elsewhere, (other.seed - one.seed) % 1000, other.name)
 
     return of
 
 
-def _numbers(one: Trained) -> tuple[float, float, float]:
-    tiny = 1e-12  # a strength may be 0
-    return one.run.lam + tiny, one.run.rule.lr + tiny, float(one.run.batch)
+def _strength(one: Trained) -> float:
+    return max(one.run.lam, 1e-12)
