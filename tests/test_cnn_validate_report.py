@@ -333,6 +333,22 @@ def test_another_split_is_added(own_settings, undrawn, tmp_path):
     assert {row["split"] for row in both["targets"]} <= {"development", "test"}
 
 
+def test_rows_of_this_split_are_replaced(tmp_path):
+    path, parts = tmp_path / "validate.json", ("rows", "summary", "targets", "target_summary")
+
+    def of(split, number):
+        rows = [{"split": split, "number": number}]
+        return {"provenance": {split: number}, **dict.fromkeys(parts, rows)}
+
+    path.write_text(json.dumps(of("development", 1)))
+    for split, number in (("test", 2), ("development", 3)):
+        path.write_text(json.dumps(report._joined(of(split, number), path, split)))
+    found = json.loads(path.read_text())
+    for part in parts:
+        assert [row["number"] for row in found[part]] == [2, 3]
+    assert found["provenance"] == {"development": 3, "test": 2}
+
+
 # What-if --------------------------------------------------------------------------------------
 
 
@@ -347,6 +363,9 @@ def test_targets_are_means_over_runs(out):
            for k in range(3)]  # fmt: skip
     assert first.runs == 3 and first.true == pytest.approx(np.mean(own))
     assert first.same == pytest.approx(100 * np.mean(np.abs(pilot.run.record.gamma[-1]) < 1e-3))
+    layers = [forecast.measured(every[f"{DEV[0].name}/seed-{k}"].run).share for k in range(3)]
+    apart = np.abs(forecast.measured(pilot.run).share - np.mean(layers, axis=0))
+    assert first.layer_same == pytest.approx(apart.mean())
     assert first.kind == "adaptive" and first.lo <= first.said <= first.hi
     wide = found[-1]
     assert wide.kind == "network" and "width must be 1" in wide.refused and np.isnan(wide.said)
@@ -429,6 +448,9 @@ def test_shares_picture_has_a_point_for_each_layer(out):
 
 def test_where_there_is_no_pilot_the_own_record_is_drawn(out):
     ds = store.load(out / "predictions-development.nc")
+    before = ds["layer_share"].sel(by="forecast", at=0.1).values
+    assert np.array_equal(pictures._said(ds, "share", "forecast", 0.1), before)
+    assert not np.array_equal(before, ds["layer_share"].sel(by="forecast, own record", at=0.1))
     ds["layer_share"].loc[{"by": "forecast"}] = np.nan
     said = pictures._said(ds, "share", "forecast", 0.1)
     assert np.array_equal(said, ds["layer_share"].sel(by="forecast, own record", at=0.1).values)
@@ -454,6 +476,16 @@ def test_roc_has_the_area_of_the_auc(out):
     assert pictures_chances.roc(ds.sel(by="same_as_pilot", at=0.1), every) is None
     limit = pictures_chances._binormal(0.83)
     assert np.trapezoid(limit, pictures_chances.GRID) == pytest.approx(0.83, abs=2e-3)
+
+
+def test_roc_of_a_score_that_is_upside_down():
+    score, dead = np.array([5.0, 4.0, 3.0, 2.0, 2.0, 2.0]), np.array([False] * 3 + [True] * 3)
+    ds = xr.Dataset({"score": ("filter", score), "dead": ("filter", dead),
+                     "filter_layer": ("filter", np.zeros(6, int)),
+                     "layer_run": ("layer", np.zeros(1, int))})  # fmt: skip
+    curve, area = pictures_chances.roc(ds, np.array([True]))
+    assert area == 0 and curve[-1] == 1 and np.all(curve[:-1] == 0)
+    assert pictures_chances.roc(ds, np.array([False])) is None
 
 
 def test_roc_picture_has_a_panel_for_each_limit(out):
