@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 LOOK = 0.04  # share of the run over which gradients are averaged before the forecast
 ATTRIBUTES = {
     "p_collapse": ("chance that the filter is gone at the end", "1"),
-    "t_median": ("step at which the filter collapses, median; inf: not in this run", "step"),
+    "t_median": ("step at which it collapses, if it does: median; inf: not in this run", "step"),
     "t_lo": ("lower end of the 80 % interval", "step"),
     "t_hi": ("upper end of the 80 % interval", "step"),
     "reason": ("why", "1"),

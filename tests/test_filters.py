@@ -286,7 +286,8 @@ def test_a_filter_that_is_expected_earlier_is_likelier_gone():
     grid = model.grid(start.step, 1000, beyond=fate.BEYOND)
     path = model.evolve(start, course, settings_, at=grid)
     u = fate.lateness(path, settings_.scale)
-    found = fate.worn_down(path, start, settings_.scale, fate.ALONE)
+    by_path = fate.ALONE._replace(path=1.0, later=0.0, quiet=0.0, into=0.0)
+    found = fate.worn_down(path, start, settings_.scale, by_path)
     for one_layer in (one.layer == 0, one.layer == 1):
         order = np.argsort(u[one_layer])
         assert np.all(np.diff(found.p[one_layer][order]) >= 0)

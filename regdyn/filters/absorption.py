@@ -103,15 +103,15 @@ class Absorption(NamedTuple):
             step = int(np.searchsorted(self.folds, self.folds[step] - self.gone, side="right")) - 1
         return absorbed_share(self.hazard[max(step, 0)] * factor, self.q)
 
-    def step_of(self, share: np.ndarray, *, factor: Any = 1.0) -> np.ndarray:
-        """Step at which the absorbed share of a layer is below DEAD; inf if never; shape (L,)."""
+    def step_of(self, share: np.ndarray, *, factor: Any = 1.0, dead: bool = True) -> np.ndarray:
+        """Step at which this share of each layer is dead, or absorbed; inf if never; shape (L,)."""
         wanted = hazard_of(share, self.q) / factor
         found = np.full(len(wanted), np.inf)
         for l, H in enumerate(wanted):
             t = int(np.searchsorted(self.hazard[:, l], H))
-            if t < len(self.folds):
-                late = int(np.searchsorted(self.folds, self.folds[t] + self.gone))
-                found[l] = late if late < len(self.folds) else np.inf
+            if dead and t < len(self.folds):
+                t = int(np.searchsorted(self.folds, self.folds[t] + self.gone))
+            found[l] = t if t < len(self.folds) else np.inf
         return found
 
 

@@ -6,8 +6,9 @@ and when, hardly changes with that order; which ones does (docs/forecast-accurac
     u = ln(clock at the end / clock at which the path passes the threshold)
 
 the clock being the sum of lr_t / lr, a layer's share is the mean of `share_of` u, nearly the
-count of paths that pass; and within the layer a filter's chance is sigmoid(c + slope u) with the c
-that gives this share, and a slope that grows the later the forecast is made.
+count of paths that pass. Within the layer a filter's chance is sigmoid(c + rank) with the c that
+gives this share. The rank is the path's, the more the later the forecast is made, and that of what
+a filter saw so far: little gradient for long, and small weights of its own, go before death.
 """
 
 from typing import NamedTuple
@@ -30,14 +31,15 @@ class Scatter(NamedTuple):
     With x = f / 0.1::
 
         layer's share = mean of sigmoid(SHARP (u - early - drift ln x))
-        logit p = c + slope x^sharpen u
+        logit p = c + (path + later ln x) z(u) - quiet z(quiet) - into z(into)
         collapse = at + (path's - at) / (late x^-catch)         with scatter `time` in its logarithm
 
     Attributes
     ----------
     early, drift : float
         By how much the path is too early, in u.
-    slope, sharpen : float
+    path, later, quiet, into : float
+        z standardises within a layer; `laws.Early` has quiet and into.
     late, catch : float
         How much too late the path is.
     time : float
@@ -48,8 +50,10 @@ class Scatter(NamedTuple):
 
     early: float
     drift: float
-    slope: float
-    sharpen: float
+    path: float
+    later: float
+    quiet: float
+    into: float
     late: float
     catch: float
     time: float
@@ -60,12 +64,13 @@ class Scatter(NamedTuple):
 SHARP = 12.0
 FEW = 8  # filters that weigh as much as what is known without them
 TRUST = 0.7  # of a pilot's error
+RANK = {"path": 0.58, "later": 0.42, "quiet": 0.58, "into": 0.34}
 WITH_PILOT = Scatter(
-    early=0.12, drift=0.043, slope=3.4, sharpen=0.43, late=1.19, catch=0.1, time=0.34,
+    early=0.12, drift=0.043, **RANK, late=1.19, catch=0.1, time=0.34,
     layer=0.42, total=0.23,
 )  # fmt: skip
 ALONE = Scatter(
-    early=0.0, drift=0.22, slope=2.4, sharpen=0.57, late=1.33, catch=0.23, time=0.34,
+    early=0.0, drift=0.22, **RANK, late=1.33, catch=0.23, time=0.34,
     layer=0.8, total=0.45,
 )  # fmt: skip
 ABSORBED = (0.3, 0.14)
@@ -73,7 +78,10 @@ ABSORBED = (0.3, 0.14)
 
 
 class Fates(NamedTuple):
-    """Of n filters: chance of being gone, collapse step (median and 80 % interval; inf: never)."""
+    """Of n filters: chance of being gone, and collapse step, median and 80 % interval.
+
+    The step is of those that do collapse; inf: not before the end, or nothing tells.
+    """
 
     p: np.ndarray
     t_median: np.ndarray
@@ -99,7 +107,10 @@ def worn_down(
         correction = uncorrected(scatter, x, early.layers.number)
     of = early.layers.layer
     share = early.layers.mean(share_of(u - correction.early[of]), np.ones_like(u))
-    p = with_mean(scatter.slope * x**scatter.sharpen * u, share, early.layers)
+    z = early.layers.standard
+    rank = (scatter.path + scatter.later * np.log(x)) * z(u)
+    rank = rank - scatter.quiet * z(early.quiet) - scatter.into * z(early.into)
+    p = with_mean(rank, share, early.layers)
     p = np.where(early.gamma < DEAD, 1.0, p)
     left = np.maximum(crossing(path, COLLAPSED) - early.step, 0.0)
     left = left * np.exp(-correction.late[of])
@@ -234,8 +245,10 @@ def absorbed(
     # a silent filter decays as exp(-n): gone if the folds left are enough
     needed = np.log(np.maximum(early.gamma / DEAD, 1.0))
     p = np.where(silent, n[until] - n[early.step] >= needed, p).astype(float)
-    times = [law.step_of(np.full(len(factor), q), factor=factor)[layer] for q in (0.1, 0.5, 0.9)]
+    # those that will be absorbed collapse as it happens: quantiles over them
+    all_ = law.share(until, factor=factor, dead=False) * (1 - 1e-9)
+    times = [law.step_of(q * all_, factor=factor, dead=False)[layer] for q in (0.1, 0.5, 0.9)]
     when = np.interp(n[early.step] + np.log(np.maximum(early.gamma / COLLAPSED, 1.0)), n,
                      np.arange(len(n)), right=np.inf)  # fmt: skip
-    lo, median, hi = (np.where(silent, when, np.where(t <= until, t, np.inf)) for t in times)
+    lo, median, hi = (np.where(silent, when, t) for t in times)
     return Fates(p, median, lo, hi)

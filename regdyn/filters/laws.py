@@ -42,6 +42,11 @@ class Layers:
         """Root mean square of the filter's layer; shape (n,)."""
         return self.norm(x) / np.sqrt(self.count)
 
+    def standard(self, x: np.ndarray) -> np.ndarray:
+        """Within the filter's layer: minus its mean, over its standard deviation; shape (n,)."""
+        left = x - (self.total(x) / self.total(np.ones_like(x)))[self.layer]
+        return left / (self.rms(left) + 1e-9)
+
     def mean(self, x: np.ndarray, weight: np.ndarray) -> np.ndarray:
         """Weighted mean of the filter's layer; shape (n,)."""
         return ((self.total(weight * x)) / (self.total(weight) + 1e-30))[self.layer]
@@ -60,6 +65,9 @@ class Early(NamedTuple):
         Norm of the layer's gamma before the first step.
     sigma, sigma_beta, G : ndarray
         Sizes of their gradients, as the rule sees them.
+    quiet, into : ndarray
+        ln of the root mean square of gamma's gradient over the second half of the record, and of
+        the norm of the filter's own weights.
     burst : float
         Root mean square of gamma's gradient over sigma.
     rho : ndarray or None
@@ -82,6 +90,8 @@ class Early(NamedTuple):
     sigma: np.ndarray
     sigma_beta: np.ndarray
     G: np.ndarray
+    quiet: np.ndarray
+    into: np.ndarray
     burst: float
     rho: Any
     seen: float
@@ -143,7 +153,9 @@ def early(record: Record, t: int, hp: Any, *, look: float) -> Early:
         (past.beta[-3:] * sign).mean(axis=0), np.maximum(out, 1e-3 * layers.norm(out)),
         layers.norm(record.gamma[0]),
         np.maximum(sigma, 1e-12), gains.size(hp, square_b, past.window, part),
-        np.maximum(gains.size(hp, square_out, past.window, part), 1e-12), float(burst),
+        np.maximum(gains.size(hp, square_out, past.window, part), 1e-12),
+        0.5 * np.log(square[half].mean(axis=0) + 1e-30), np.log(past.norm_in[-1] + 1e-30),
+        float(burst),
         mean / (std + 1e-12), float(now - past.step[half.start]),
         np.nan_to_num(record.weights_out, nan=1.0),
         square, square_b, square_out, past.window,
