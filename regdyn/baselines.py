@@ -195,7 +195,9 @@ def law_path(early: Run, course: Callable[[int], np.ndarray]) -> tuple[np.ndarra
                 known = square(record) + (lam * record.gamma[1:]) ** 2
                 memory = preconditioner.begin(rule, known, record.window, v)
             memory = preconditioner.advance(rule, memory, v, end - start)
-            log = log - passed * rule.lr * lam * preconditioner.gain(rule, memory)
+            log = log - passed * rule.lr * lam * preconditioner.gain(
+                rule, memory, lam * np.exp(log)
+            )
         path.append(log)
     return np.array(path), grid
 

@@ -347,3 +347,10 @@ def test_what_became_of_filters():
 def test_decay_rates_are_the_regularisers_own():
     law = law_for("sgd", "l2", 5e-3)
     assert law.folds[1] == pytest.approx(regularizers.decay_rate("l2", 5e-3, rules.SGD()))
+
+
+def test_lions_step_is_never_longer_than_its_rate():
+    hp, mean = rules.Lion(), np.array([0.0, 1e-3, 1.0])
+    memory = preconditioner.begin(hp, np.full((2, 3), 1e-4), np.full(2, 20), 1e-4 + mean**2)
+    assert np.all(preconditioner.gain(hp, memory, mean) * mean <= 1)
+    assert preconditioner.gain(hp, memory, mean)[2] * mean[2] == pytest.approx(1, rel=1e-2)

@@ -40,7 +40,7 @@ def of(ds: Any, config: Config) -> Run:
 
 
 def _with_counts(ds: Any, config: Config) -> Any:
-    """A record from before version 0.2 does not say how many weights read a filter."""
+    """An early record does not say how many weights read a filter: the network does."""
     if "weights_out" in ds:
         return ds
     from cnn import data, labels, layers, models

@@ -260,7 +260,8 @@ def step(
         ]
     else:
         memory = [gains.advance(hp, m, s, dt) for m, s in zip(memory, squares, strict=True)]
-    P, P_beta, P_out = (gains.gain(hp, m) for m in memory)
+    means = l2 * g + seen.mu, l2 * b + c.beta * seen.sigma_beta, l2 * w / root
+    P, P_beta, P_out = (gains.gain(hp, *pair) for pair in zip(memory, means, strict=True))
     down = 2 * lr * P_out * (c.decay * l2 * w**2 + c.share * g * seen.mu)
     walk = c.spread * lr * hp.lr * scaled / dt * (P_out * seen.G) ** 2
     w = np.sqrt(np.maximum(w**2 + np.maximum(walk - down, -0.5 * w**2), 1e-14))

@@ -9,7 +9,7 @@ Where the mean gradient changes little over the rule's memory, whatever momentum
     amsgrad                  the same with the largest v so far
     adagrad                  P = 1 / (sqrt(S) + eps),           S the sum of all g^2
     adadelta                 P = sqrt(X + eps) / sqrt(v + eps), X a running mean of squared steps
-    lion                     P = sqrt(2 / pi) / (size of what it takes the sign of)
+    lion                     P = 1 / sqrt(pi / 2 s^2 + mean^2),  s the noise in what is signed
 
 and what fluctuates about it adds lr_t^2 P^2 sigma^2 per step to the variance of theta, also
 whatever momentum does. Sources: `regdyn.rules`; for Adadelta's X docs/laws/adadelta.md.
@@ -104,13 +104,17 @@ def advance(hp: Any, memory: Memory, square: np.ndarray, n: float) -> Memory:
     return Memory(v, memory.other, t)
 
 
-def gain(hp: Any, memory: Memory) -> Any:
-    """P: the step per unit of learning rate and mean gradient."""
+def gain(hp: Any, memory: Memory, mean: Any = 0.0) -> Any:
+    """P: the step per unit of learning rate and mean gradient.
+
+    Only Lion needs the mean itself, beyond what v has of it: its step never exceeds lr.
+    """
     if isinstance(hp, SGD):
         return 1 / (1 - hp.momentum)
     if isinstance(hp, Lion):  # c = beta1 m + (1 - beta1) g, m of decay beta2
         share = (1 - hp.beta1) ** 2 + hp.beta1**2 * (1 - hp.beta2) / (1 + hp.beta2)
-        return math.sqrt(2 / math.pi) / np.sqrt(share * memory.v + 1e-30)
+        known = np.minimum(np.square(mean), memory.v)
+        return 1 / np.sqrt(math.pi / 2 * share * (memory.v - known) + known + 1e-30)
     if isinstance(hp, Adadelta):
         return np.sqrt(memory.other / (memory.v + hp.eps))
     v = memory.other if isinstance(hp, AMSGrad) else memory.v
