@@ -62,7 +62,7 @@ class Constants(NamedTuple):
         What a running mean of g^2 with decay b takes from the push: 1 - deaf sqrt(1 - b). Bursts of
         the gradient sit in the v that they are divided by.
     wander : float
-        Diffusion of gamma in units of free noise, which would give lr^2 per step.
+        Diffusion of gamma in units of free noise, lr^2 P^2 sigma^2 per step.
     """
 
     push: float = 0.1635
@@ -192,8 +192,10 @@ def evolve(
         seen = gradient(state, early, course, rho + own * early.step / t, t, settings, constants)
         state = step(state, seen, early, settings, float(t_next - t), float(scaled), constants)
         if rng is not None:
-            wander = settings.rule.lr * scaled / np.sqrt(t_next - t) * np.sqrt(constants.wander)
-            noise = wander * rng.standard_normal(len(own)) * np.minimum(1, state.gamma / wander)
+            assert state.memory is not None
+            one = settings.rule.lr * gains.gain(settings.rule, state.memory[0]) * seen.sigma
+            wander = one * scaled * np.sqrt(constants.wander / (t_next - t))
+            noise = wander * rng.standard_normal(len(own))
             state = state._replace(gamma=np.maximum(np.abs(state.gamma + noise), TINY))
         gammas.append(state.gamma)
         pushes.append(-seen.mu / (settings.lam * gammas[-2] + np.abs(seen.mu) + 1e-30))
