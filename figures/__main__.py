@@ -1,15 +1,16 @@
-"""Draw figures of the paper: ``python -m figures fig4``, ``python -m figures all``."""
+"""Figures and tables of the paper: ``python -m figures fig4 table01``, or ``all``."""
 
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import tyro
 
 from figures import fig4
+from figures.table_layouts import LAYOUTS
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -17,11 +18,14 @@ if TYPE_CHECKING:
 
 
 class Entry(NamedTuple):
-    """A figure: its committed data, what computes them again, what draws them."""
+    """A figure: its committed data, what computes them again, what draws them.
+
+    A table has a name instead of data and computes nothing; it is written as text, too.
+    """
 
     data: str
-    compute: "Callable[[], xr.Dataset]"
-    draw: "Callable[[xr.Dataset], Figure]"
+    compute: "Callable[[], xr.Dataset] | None"
+    draw: "Callable[[Any], Figure] | None"
     about: str
 
 
@@ -30,21 +34,25 @@ FIGURES = {
     "fig4-supplement": Entry(
         fig4.DATA, fig4.compute, fig4.draw_supplement, "the same for five other rules"
     ),
+    **{name: Entry(name, None, None, layout.title) for name, layout in LAYOUTS.items()},
 }
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Draw figures of the paper from the data that are kept with the code."""
+    """Draw figures and write tables of the paper from the data that are kept with the code.
+
+    A table is written as .txt, .csv and .tex.
+    """
 
     names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """Which figures, or all; none lists them."""
+    """Which figures and tables, or all; none lists them."""
     out: Path = Path("results/figures")
-    """Folder for the pictures."""
+    """Folder for the files."""
     format: str = "png"
     """png, pdf or svg."""
     refresh: bool = False
-    """Compute the data again, and keep them in the folder beside the pictures."""
+    """Compute the data of figures again, and keep them in the folder beside the pictures."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -76,19 +84,46 @@ def _draw_all(settings: Settings) -> int:
 
 
 def _draw(entries: dict[str, Entry], settings: Settings) -> int:
+    fresh: dict[str, Any] = {}
+    for name, entry in entries.items():
+        data = _table(entry, settings) if entry.compute is None else _data(entry, settings, fresh)
+        if entry.draw is not None:
+            _write(settings.out / f"{name}.{settings.format}", entry.draw(data).savefig)
+    return 0
+
+
+def _data(entry: Entry, settings: Settings, fresh: dict[str, Any]) -> Any:
+    """What a figure draws: kept with the code, or computed again, once for all that draw it."""
     from regdyn import store
 
-    fresh: dict[str, xr.Dataset] = {}
-    for name, entry in entries.items():
-        if settings.refresh and entry.data not in fresh:
-            fresh[entry.data] = entry.compute()
-            print(f"{store.save(fresh[entry.data], settings.out / entry.data)}")
-        data = fresh[entry.data] if settings.refresh else stored(entry.data)
-        path = settings.out / f"{name}.{settings.format}"
-        with store.temporary(path) as temporary:
-            entry.draw(data).savefig(temporary)
-        print(path)
-    return 0
+    if not settings.refresh or entry.compute is None:
+        return stored(entry.data)
+    if entry.data not in fresh:
+        fresh[entry.data] = entry.compute()
+        print(f"{store.save(fresh[entry.data], settings.out / entry.data)}")
+    return fresh[entry.data]
+
+
+def _table(entry: Entry, settings: Settings) -> Any:
+    """A table, after writing it in every form."""
+    from figures import table_rows, table_text
+
+    table = table_rows.build(entry.data)
+    for ending, form in table_text.FORMATS.items():
+        text = form(table).encode()
+        _write(
+            settings.out / f"{table.name}.{ending}", lambda name, t=text: Path(name).write_bytes(t)
+        )
+    return table
+
+
+def _write(path: Path, write: "Callable[[str], Any]") -> None:
+    """The whole file or none, and its name on the screen."""
+    from regdyn import store
+
+    with store.temporary(path) as temporary:
+        write(temporary)
+    print(path)
 
 
 def stored(name: str) -> "xr.Dataset":
