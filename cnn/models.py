@@ -1,10 +1,12 @@
 r"""The paper's networks: BasicNet and VGG, with their heads.
 
-What the paper fixes and what is our choice: ``docs/networks.md``.
+What the paper fixes and what is our choice: ``docs/networks.md``. ``python -m cnn.models`` shows the
+layers of one; ``--describe`` prints them as JSON.
 """
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from functools import partial
 from itertools import accumulate, pairwise
@@ -204,3 +206,14 @@ def _side(name: str, head: str, side: int) -> int:
             f"are left after the poolings: give larger images or fewer pools."
         )
     return (side - 5) // 4 + 1
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Describe a network; returns the exit code. See `cnn.describe`."""
+    from cnn import describe
+
+    return describe.main(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
