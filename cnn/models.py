@@ -1,7 +1,7 @@
 r"""The paper's networks: BasicNet and VGG, with their heads.
 
-What the paper fixes and what is our choice: ``docs/networks.md``. ``python -m cnn.models`` shows the
-layers of one; ``--describe`` prints them as JSON.
+What the paper fixes and what is our choice: ``docs/networks.md``. ``python -m cnn.models`` shows
+the layers of one; ``--describe`` prints them as JSON.
 """
 
 from __future__ import annotations
