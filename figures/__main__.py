@@ -1,5 +1,6 @@
 """Figures and tables of the paper: ``python -m figures fig4 table01``, or ``all``."""
 
+import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,11 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import tyro
 
-from figures import fig4
+from figures import fig1, fig4
 from figures.table_layouts import LAYOUTS
 
 if TYPE_CHECKING:
-    import xarray as xr
     from matplotlib.figure import Figure
 
 
@@ -24,12 +24,13 @@ class Entry(NamedTuple):
     """
 
     data: str
-    compute: "Callable[[], xr.Dataset] | None"
+    compute: "Callable[[], Any] | None"
     draw: "Callable[[Any], Figure] | None"
     about: str
 
 
 FIGURES = {
+    "fig1": Entry(fig1.DATA, fig1.compute, fig1.draw, "BasicNet, layer by layer"),
     "fig4": Entry(fig4.DATA, fig4.compute, fig4.draw, "low gradients: SGD and Adam, L2 and WD"),
     "fig4-supplement": Entry(
         fig4.DATA, fig4.compute, fig4.draw_supplement, "the same for five other rules"
@@ -64,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     try:
         return _draw_all(settings)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -94,14 +95,23 @@ def _draw(entries: dict[str, Entry], settings: Settings) -> int:
 
 def _data(entry: Entry, settings: Settings, fresh: dict[str, Any]) -> Any:
     """What a figure draws: kept with the code, or computed again, once for all that draw it."""
-    from regdyn import store
-
     if not settings.refresh or entry.compute is None:
         return stored(entry.data)
     if entry.data not in fresh:
         fresh[entry.data] = entry.compute()
-        print(f"{store.save(fresh[entry.data], settings.out / entry.data)}")
+        _keep(fresh[entry.data], settings.out / entry.data)
     return fresh[entry.data]
+
+
+def _keep(data: Any, path: Path) -> None:
+    """A result as netCDF, anything else as JSON."""
+    from regdyn import store
+
+    if path.suffix == ".nc":
+        print(f"{store.save(data, path)}")
+    else:
+        text = json.dumps(data, indent=1) + "\n"
+        _write(path, lambda name: Path(name).write_text(text, encoding="utf-8"))
 
 
 def _table(entry: Entry, settings: Settings) -> Any:
@@ -126,11 +136,13 @@ def _write(path: Path, write: "Callable[[str], Any]") -> None:
     print(path)
 
 
-def stored(name: str) -> "xr.Dataset":
+def stored(name: str) -> Any:
     """The data that are kept with the code, from the checkout or the installed package."""
     from regdyn import store
 
     with as_file(files("figures") / "data" / name) as path:
+        if path.suffix == ".json":
+            return json.loads(path.read_text(encoding="utf-8"))
         return store.load(path)
 
 
