@@ -9,12 +9,15 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cnn import recipes
 from figures import __main__ as program
 from figures import table_rows
 from figures.table_layouts import HEADS, LAYOUTS
 from figures.table_rows import build
+from figures.table_text import _escaped as escaped
 from figures.table_text import latex, plain, separated
 from figures.tables import load
 
@@ -267,3 +270,19 @@ def test_a_layout_knows_its_layers():
     assert LAYOUTS["table02"].layers == tuple(f"C{i}" for i in range(1, 8))
     assert LAYOUTS["table01"].layers == ()
     assert replace(LAYOUTS["table02"], values=("C1", "total")).layers == ("C1",)
+
+
+def test_each_measure_of_ours_is_under_its_head():
+    """A line of Table 1, from docs/recipes.md: by activation, by gamma, test error."""
+    said = plain(build("table01"))
+    line = r"^ adam +l2 +1e-4 +cifar10 +71 +70 +10.5 +29.5 ± 2.9 +43.0 ± 1.1 +1.0 ± 0.3 +3 +c$"
+    assert re.search(line, said, re.MULTILINE)
+
+
+@given(st.text(alphabet="\\{}&%$#_^~±–γaλ ", max_size=30))
+def test_any_words_can_stand_in_latex(words):
+    """No bare special sign, and braces and dollars in pairs."""
+    text = escaped(words)
+    bare = re.sub(r"\\(?:textbackslash|textasciitilde|textasciicircum|gamma|pm|.)", "", text)
+    assert not {*"&%#_^~"} & {*bare} and bare.count("{") == bare.count("}")
+    assert bare.count("$") % 2 == 0
