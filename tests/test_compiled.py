@@ -214,6 +214,7 @@ print(regdyn.digest(a) == regdyn.digest(b), float(b["mean"][0, 0, 0, -1]))
 """
 
 
+@pytest.mark.slow
 def test_compiled_code_is_never_stale(tmp_path):
     """An edit of a rule shows in the compiled engine, although its own file is unchanged."""
     shutil.copytree(Path(regdyn.__file__).parent, tmp_path / "regdyn")

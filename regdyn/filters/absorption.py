@@ -15,7 +15,8 @@ The more are gone, the less the loss lets go of the others: that is q.
 
 Adaptive rules, whose steps have a size s that does not shrink with the gradient::
 
-    R^2 = s^2 / (2 a) + r^2        h = exp(-h0 - h1 k) (filters / 32)^omega,     k = R / floor
+    R^2 = s^2 / (2 a) + r^2,    k = R / floor
+    h = exp(-h0 - h1 k) (filters / 32)^omega (images per step / 40)^batch
 
 The first term is the floor of noise. r is where the variance that BatchNorm sees comes down to its
 eps, below which the loss is not blind to scale and holds the layer. That variance is a product of
@@ -36,8 +37,8 @@ from regdyn.filters import preconditioner as gains
 from regdyn.filters.record import DEAD, Record
 from regdyn.rules import SGD, Adadelta
 
-BATCH = 40  # images per step, and filters per layer, of the runs that SGD's hazard was fitted to
-FILTERS = 33.1
+BATCH = 40  # images per step of the runs that the hazards were fitted to
+FILTERS = 33.1  # per layer, of those with SGD
 SILENT = 100  # steps without any gradient that make an absorbed filter
 
 
@@ -54,10 +55,13 @@ class Constants(NamedTuple):
         Factors on r and on the hazard in the layer that the classifier reads.
     size : float
         |gamma| at absorption, in units of R: says when it is below `record.DEAD`.
+    batch : float
+        Exponent of the hazard in the images per step, over `BATCH`: not under SGD, where no such
+        dependence was found.
     c, sgd_q, sgd_start, sgd_gone : float
         Of SGD: hazard, saturation, e-folds until the plateau, and from absorption to DEAD.
-    sgd_batch, sgd_width : float
-        Of SGD: exponents of the hazard in batch and width.
+    sgd_width : float
+        Of SGD: exponent of the hazard in width.
     """
 
     h0: float = 0.62
@@ -68,11 +72,11 @@ class Constants(NamedTuple):
     last_r: float = 1.9
     last_h: float = 0.09
     size: float = 0.17
+    batch: float = -0.33
     c: float = 2.6
     sgd_q: float = 0.5
     sgd_start: float = 1.8
     sgd_gone: float = 3.5
-    sgd_batch: float = -0.5
     sgd_width: float = 0.5
 
 
@@ -146,7 +150,7 @@ def law(
         Filters of each layer; the classifier reads the last.
     bn_eps : float
     batch : float
-        SGD: images per step.
+        Images per step.
     width : float
         SGD: see `wideness`.
     constants : Constants
@@ -155,7 +159,7 @@ def law(
     a = max(regularizers.decay_rate(reg, lam, hp), 1e-12) if lam > 0 else 1e-12
     folds = np.concatenate([[0.0], np.cumsum(a * scale)])
     if isinstance(hp, SGD):
-        crowd = (batch / BATCH) ** c.sgd_batch * width**c.sgd_width
+        crowd = width**c.sgd_width
         h = c.c * a * crowd * scale[:, None] * np.ones(len(filters))
         entry, q, gone = np.full(len(filters), c.sgd_start), c.sgd_q, c.sgd_gone
     else:
@@ -163,7 +167,11 @@ def law(
         floor = s / math.sqrt(2 * a)
         R = np.hypot(floor, c.r * (bn_eps / 1e-5) ** 0.25 * (a / 3e-3) ** 0.2
                      * np.where(last, c.last_r, 1.0))  # fmt: skip
-        h = np.exp(-c.h0 - c.h1 * R / floor) * (filters / 32) ** c.omega
+        h = (
+            np.exp(-c.h0 - c.h1 * R / floor)
+            * (filters / 32) ** c.omega
+            * (batch / BATCH) ** c.batch
+        )
         h = np.ones((len(scale), 1)) * h * np.where(last, c.last_h, 1.0)
         entry, q = np.log(1 / np.minimum(R, 1.0)), c.q
         gone = max(math.log(c.size * float(np.median(R)) / DEAD), 0.0)
