@@ -58,7 +58,8 @@ def attributes(name: str) -> dict[str, str]:
 
 def weights_out(layer: Layer) -> float:
     """Number of weights that read a filter of `layer`; NaN where no single layer reads it."""
-    return np.nan if layer.following is None else layer.following.weight.numel() / layer.filters
+    reader: Any = layer.following
+    return np.nan if reader is None else reader.weight.numel() / layer.filters
 
 
 def dataset(recorder: Recorder) -> xr.Dataset:
