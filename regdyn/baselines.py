@@ -13,6 +13,7 @@ import numpy as np
 
 from regdyn.checks import integer
 from regdyn.filters import preconditioner
+from regdyn.filters.laws import mean_square
 from regdyn.filters.record import COLLAPSED, DEAD, Record, Run, collapse_step, dead
 from regdyn.scores import Prediction, layer_means, of_probabilities
 
@@ -42,11 +43,6 @@ def size_now(record: Record) -> np.ndarray:
     return np.abs(record.gamma[-1])
 
 
-def square(record: Record) -> np.ndarray:
-    """Mean square of gamma's gradient in every window, shape (K - 1, n)."""
-    return record.grad_gamma_mean**2 + record.grad_gamma_std**2
-
-
 def recent(record: Record) -> slice:
     """The last quarter of the windows, at least one."""
     windows = len(record.window)
@@ -56,7 +52,9 @@ def recent(record: Record) -> slice:
 def sigma(run: Run) -> np.ndarray:
     """Size of gamma's gradient of late, as the rule sees it; shape (n,)."""
     record = run.record
-    return preconditioner.size(run.rule, square(record), record.window, recent(record))
+    return preconditioner.size(
+        run.rule, mean_square(record, "gamma"), record.window, recent(record)
+    )
 
 
 def effective(run: Run) -> np.ndarray:
@@ -106,7 +104,9 @@ def pilot_sigma(early: Run, pilot: Run | None = None) -> Prediction:
         If there is no pilot, or it is of another network.
     """
     pilot, record = _same_network(early, pilot), early.record
-    known = preconditioner.averages(pilot.rule, square(pilot.record), pilot.record.window)
+    known = preconditioner.averages(
+        pilot.rule, mean_square(pilot.record, "gamma"), pilot.record.window
+    )
     course = np.sqrt([layer_means(row, pilot.record.layer) for row in known])
     ends = pilot.record.step[1:]
 
@@ -192,7 +192,7 @@ def law_path(early: Run, course: Callable[[int], np.ndarray]) -> tuple[np.ndarra
         else:
             v = (noise * course(start)) ** 2 + (lam * np.exp(log)) ** 2
             if memory is None:
-                known = square(record) + (lam * record.gamma[1:]) ** 2
+                known = mean_square(record, "gamma") + (lam * record.gamma[1:]) ** 2
                 memory = preconditioner.begin(rule, known, record.window, v)
             memory = preconditioner.advance(rule, memory, v, end - start)
             log = log - passed * rule.lr * lam * preconditioner.gain(

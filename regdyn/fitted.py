@@ -16,6 +16,7 @@ from scipy.stats import rankdata
 
 from regdyn import baselines
 from regdyn.checks import finite
+from regdyn.filters.laws import mean_square
 from regdyn.filters.record import Run, dead
 from regdyn.rules import SGD
 from regdyn.scores import Prediction, of_probabilities
@@ -44,7 +45,7 @@ def features(early: Run) -> np.ndarray:
     half = min(half, len(record.step) - 2)
     drift = _log(now) - _log(np.abs(record.gamma[half]))
     sign = np.sign(record.gamma[-1])
-    mean, square = record.grad_gamma_mean[half:], baselines.square(record)[half:]
+    mean, square = record.grad_gamma_mean[half:], mean_square(record, "gamma")[half:]
     first = sign * mean.mean(axis=0)
     spread = np.sqrt(np.maximum(square.mean(axis=0) - first**2, 0.0))
     variance = record.var[-1] / (record.var[-1] + record.bn_eps)

@@ -48,7 +48,7 @@ class Shares(NamedTuple):
 
 def forecast(
     record: Any, *, at: int, until: int | None = None, rule: Any, reg: str, lam: float,
-    scale: Any = None, pilot: Any = None,
+    scale: Any = None, batch: int = absorption.BATCH, pilot: Any = None,
 ) -> "xr.Dataset":  # fmt: skip
     r"""Fate of every filter, from its record up to step `at`.
 
@@ -68,6 +68,8 @@ def forecast(
         Strength.
     scale : array_like, shape (until,), optional
         Schedule, lr_t / lr of every step (`regularizers.schedule_factors`); default: constant.
+    batch : int
+        Images per step; matters where filters are absorbed.
     pilot : xarray.Dataset or Run, optional
         A finished run of the same network and data with another seed or setting: its layers'
         course is followed. A Dataset stands for a run with the settings given here. Without one,
@@ -86,12 +88,14 @@ def forecast(
         For bad input, a record that lacks something, or a pilot of another network.
     """
     known = record if isinstance(record, Record) else read(record)
-    end = int(known.step[-1]) if until is None else integer("until", until, 1)
-    factors = np.ones(end) if scale is None else np.asarray(scale, dtype=float)
+    factors = None if scale is None else np.atleast_1d(np.asarray(scale, dtype=float))
+    last = int(known.step[-1]) if factors is None else len(factors)
+    end = last if until is None else integer("until", until, 1)
+    factors = np.ones(end) if factors is None else factors
     if factors.ndim != 1 or len(factors) < end:
         raise ValueError(f"scale must have a factor for each of the {end} steps.")
     hp = rules.resolve(rule)
-    run = Run(known, hp, reg, strength(reg, lam, hp), factors[:end])
+    run = Run(known, hp, reg, strength(reg, lam, hp), factors[:end], integer("batch", batch, 2))
     if pilot is not None and not isinstance(pilot, Run):
         pilot = run._replace(record=read(pilot))
     return of_run(run, integer("at", at, 1, end), pilot)
@@ -161,13 +165,18 @@ def _absorbed(
     run: Run, known: Record, start: laws.Early, pilot: Run | None
 ) -> tuple[fate.Fates, np.ndarray]:
     """By the hazard of `regdyn.filters.absorption`."""
-    law = law_of(run)
-    factor = np.ones(len(known.names))
-    if pilot is not None and absorption.applies(pilot.rule, pilot.reg):
-        factor = absorption.measured_factor(pilot.record, law_of(pilot))
+    factor = np.ones(len(known.names)) if pilot is None else hazard_factor(pilot, run)
     silent = absorption.absorbed(known)
-    found = fate.absorbed(law, start, silent, until=run.steps, factor=factor)
+    found = fate.absorbed(law_of(run), start, silent, until=run.steps, factor=factor)
     return found, reasons.of_absorbed(start, silent, found.p)
+
+
+def hazard_factor(pilot: Run, target: Run) -> np.ndarray:
+    """What the pilot says of each layer's hazard, over the law's; 1 if it dies by another law."""
+    kin = isinstance(pilot.rule, rules.SGD) == isinstance(target.rule, rules.SGD)
+    if kin and absorption.applies(pilot.rule, pilot.reg):
+        return absorption.measured_factor(pilot.record, law_of(pilot))
+    return np.ones(len(pilot.record.names))
 
 
 def law_of(run: Run, *, width: float = 1.0) -> absorption.Absorption:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from regdyn.checks import integer
+from regdyn.filters.absorption import last_fired
 from regdyn.filters.record import DEAD, Record, dead, smoothed
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def ledger(record: Record, *, silence: int = SILENT) -> "xr.Dataset":
     import xarray as xr
 
     silence = integer("silence", silence, 1)
-    last, every = _last_firing(record), np.arange(record.filters)
+    last, every = np.searchsorted(record.step, last_fired(record)), np.arange(record.filters)
     silent = record.step[-1] - record.step[last]
     over = silent >= silence
     mean = smoothed(record)
@@ -163,12 +164,6 @@ def silences(record: Record) -> Silences:
     begin, end = record.step[first], record.step[after]
     mean = smoothed(record)[first, filters]
     return Silences(filters, begin, end - begin, mean, after < silent.shape[1])
-
-
-def _last_firing(record: Record) -> np.ndarray:
-    """Number of the state at the end of the last window with a gradient; 0 if there is none."""
-    fires = record.grad_gamma_zero < 1.0
-    return np.where(fires.any(axis=0), len(fires) - np.argmax(fires[::-1], axis=0), 0)
 
 
 def _passages(step: np.ndarray, mean: np.ndarray) -> dict[str, tuple]:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from regdyn import rules
-from regdyn.checks import finite, shown
+from regdyn.checks import finite, integer
 from regdyn.filters import absorption, fate, laws, model
 from regdyn.filters.record import Run
-from regdyn.forecast import LOOK, Shares, law_of, shares, strength
+from regdyn.forecast import LOOK, Shares, hazard_factor, law_of, shares, strength
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -96,9 +96,7 @@ def settings(
     hp = pilot.rule if rule is None else rules.resolve(rule)
     where = pilot.reg if reg is None else reg
     factors = pilot.scale if scale is None else np.asarray(scale, dtype=float)
-    images = pilot.batch if batch is None else batch
-    if not finite("batch", images, 2):
-        raise ValueError(f"batch must be at least 2, not {shown(batch)}.")
+    images = pilot.batch if batch is None else integer("batch", batch, 2)
     return pilot._replace(
         rule=hp, reg=where, lam=strength(where, pilot.lam if lam is None else lam, hp),
         scale=factors, batch=images,
@@ -143,11 +141,8 @@ def _worn(pilot: Run, target: Run, replay: Replay) -> Shares:
 
 
 def _absorbed(pilot: Run, target: Run, width: float) -> Shares:
-    law, factor = law_of(target, width=width), np.ones(len(pilot.record.names))
-    kin = isinstance(pilot.rule, rules.SGD) == isinstance(target.rule, rules.SGD)
-    if kin and absorption.applies(pilot.rule, pilot.reg):
-        factor = absorption.measured_factor(pilot.record, law_of(pilot))
-    p = law.share(target.steps, factor=factor)[pilot.record.layer]
+    law = law_of(target, width=width)
+    p = law.share(target.steps, factor=hazard_factor(pilot, target))[pilot.record.layer]
     return shares(p, pilot.record.layer, common=fate.ABSORBED)
 
 

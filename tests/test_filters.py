@@ -236,7 +236,7 @@ def test_absorbed_filters_need_time_to_be_gone():
     law = law_for()
     assert np.all(law.share(4000) < law.share(4000, dead=False))
     half = law.step_of(np.full(3, 0.1))
-    there = [law.share(int(t))[i] for i, t in enumerate(half) if np.isfinite(t)]
+    there = [law.share(int(t), dead=False)[i] for i, t in enumerate(half) if np.isfinite(t)]
     assert np.allclose(there, 0.1, atol=0.01)
     assert np.all(np.isinf(law.step_of(np.full(3, 0.99))))
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from regdyn import rules
 from regdyn.filters import reasons
 from regdyn.filters.record import GRADIENT, STATE, Run
-from regdyn.forecast import forecast, measured, of_run
+from regdyn.forecast import forecast, hazard_factor, measured, of_run
 from regdyn.what_if import dataset as labelled
 from regdyn.what_if import suggest, what_if
 
@@ -115,6 +115,20 @@ def test_bad_input_gets_a_sentence(change, said):
     arguments = {"at": 200, "until": 1000, **ADAM, **change}
     with pytest.raises(ValueError, match=said):
         forecast(dataset(record((4, 8))), **arguments)
+
+
+def test_the_end_is_that_of_the_schedule_and_the_batch_matters_where_filters_are_absorbed():
+    early = dataset(record((4, 8)).until(400))
+    asked = {"at": 200, "rule": "adam", "reg": "wd", "lam": 4e-3, "scale": np.ones(4000)}
+    ds = forecast(early, **asked)
+    assert ds.attrs["until"] == 4000
+    assert float(forecast(early, **asked, batch=160)["total"]) < float(ds["total"])
+
+
+def test_a_pilot_that_dies_by_another_law_says_nothing_of_the_hazard():
+    decay, descent = run(reg="wd", lam=3e-3), run(rule="sgd", lam=5e-3)
+    assert hazard_factor(descent, decay).tolist() == [1, 1]
+    assert hazard_factor(decay, decay).tolist() != [1, 1]
 
 
 def test_measured_shares_are_those_of_the_record():

@@ -247,7 +247,7 @@ def absorbed(
     p = np.where(silent, n[until] - n[early.step] >= needed, p).astype(float)
     # those that will be absorbed collapse as it happens: quantiles over them
     all_ = law.share(until, factor=factor, dead=False) * (1 - 1e-9)
-    times = [law.step_of(q * all_, factor=factor, dead=False)[layer] for q in (0.1, 0.5, 0.9)]
+    times = [law.step_of(q * all_, factor=factor)[layer] for q in (0.1, 0.5, 0.9)]
     when = np.interp(n[early.step] + np.log(np.maximum(early.gamma / COLLAPSED, 1.0)), n,
                      np.arange(len(n)), right=np.inf)  # fmt: skip
     lo, median, hi = (np.where(silent, when, t) for t in times)

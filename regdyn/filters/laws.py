@@ -140,7 +140,7 @@ def early(record: Record, t: int, hp: Any, *, look: float) -> Early:
     first = min(max(int(np.searchsorted(past.step, now - look)), 0), k - 1)
     part, half = slice(first, k), slice(k // 2, k)
     sign = np.sign(past.gamma[-1])
-    square, square_b = _square(past, "gamma"), _square(past, "beta")
+    square, square_b = mean_square(past, "gamma"), mean_square(past, "beta")
     square_out = np.nan_to_num(past.grad_out2)
     sigma = gains.size(hp, square, past.window, part)
     mean = (past.grad_gamma_mean[half] * sign).mean(axis=0)
@@ -173,7 +173,7 @@ def course(record: Record, hp: Any, parts: int = 40) -> Course:
 
 def _products(record: Record, hp: Any, part: slice) -> tuple[np.ndarray, np.ndarray, float]:
     """C, D, and the burst factor of filters that are not weak, over some windows."""
-    layers, square = Layers(record.layer), _square(record, "gamma")
+    layers, square = Layers(record.layer), mean_square(record, "gamma")
     sigma = gains.size(hp, square, record.window, part)
     G = gains.size(hp, np.nan_to_num(record.grad_out2), record.window, part)
     g, w = np.abs(record.gamma[part]).mean(axis=0), record.norm_out[part].mean(axis=0)
@@ -220,6 +220,6 @@ def power_law(record: Record, start: Early, hp: Any, steps: int, parts: int = 40
     return Course(step, found[0], found[1], np.full(parts, start.burst))
 
 
-def _square(record: Record, of: str) -> np.ndarray:
+def mean_square(record: Record, of: str) -> np.ndarray:
     """Mean square of the gradient over every window."""
     return getattr(record, f"grad_{of}_mean") ** 2 + getattr(record, f"grad_{of}_std") ** 2
