@@ -186,7 +186,7 @@ def _main(settings: Settings) -> int:
     configs = _configs(settings)
     if settings.cluster is not None and settings.jobs != 1:
         raise ValueError("--jobs is for this machine: a --cluster knows its own workers.")
-    with store.folder(settings.out), _workers(settings.cluster) as executor:
+    with store.folder(settings.out), workers(settings.cluster) as executor:
         runs = sweep(
             configs, settings.out, seeds=dict.fromkeys(settings.seeds), executor=executor,
             jobs=settings.jobs,
@@ -223,8 +223,8 @@ def _configs(settings: Settings) -> dict[str, Config]:
 
 
 @contextmanager
-def _workers(address: str | None) -> Iterator[Executor | None]:
-    """The cluster's executor, or none."""
+def workers(address: str | None) -> Iterator[Executor | None]:
+    """The executor of the Dask cluster at this address, or none."""
     if address is None:
         yield None
         return

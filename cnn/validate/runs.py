@@ -1,15 +1,32 @@
 """Train the settings of a split: what is missing only."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from cnn.config import Config
 from cnn.sweep import Run, sweep
-from cnn.validate.settings import Setting
+
+
+class Planned(Protocol):
+    """A setting that is to be trained with several seeds."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def config(self) -> Config: ...
+    @property
+    def seeds(self) -> tuple[int, ...]: ...
 
 
 def train(
-    chosen: list[Setting], out: Path, *, jobs: int = 1, say: Callable[[str], Any] = print
+    chosen: Sequence[Planned],
+    out: Path,
+    *,
+    executor: Executor | None = None,
+    jobs: int = 1,
+    say: Callable[[str], Any] = print,
 ) -> list[Run]:
     """Every setting with its seeds, the first seed of all before the second of any.
 
@@ -23,5 +40,5 @@ def train(
             if rank < len(one.seeds):
                 by_seed.setdefault(one.seeds[rank], {})[one.name] = one.config
         for seed, configs in by_seed.items():
-            runs += sweep(configs, out, seeds=[seed], jobs=jobs, say=say)
+            runs += sweep(configs, out, seeds=[seed], executor=executor, jobs=jobs, say=say)
     return runs
