@@ -42,7 +42,8 @@ class DataConfig:
     """The images, and how hard they are."""
 
     name: Annotated[str, arg(name="data")] = "digits"
-    """digits, fashion-mnist, cifar10, cifar100, tinyimagenet, imagenet or folder."""
+    """digits, fashion-mnist, fashion-pairs-2 (-10, -100), cifar10, cifar100, tinyimagenet, imagenet
+    or folder."""
     root: Path | None = None
     """Where the data lie."""
     images: int | None = None

@@ -11,12 +11,13 @@ import io
 import pickle
 import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cnn import dials
+from cnn import dials, pairs
 from cnn.folders import folder, imagenet, tinyimagenet
 from cnn.sources import ROOT, Images, Source, check_labels, damaged, first, missing, torchvision
 from regdyn.checks import choose
@@ -78,6 +79,11 @@ def fashion_mnist(root: Path | None) -> Source:
     )
     train, test = (_idx_pair(folder, part) for part in ("train", "t10k"))
     return Source(train, test, 10, 1, 28, True)
+
+
+def fashion_pairs(labels: int, root: Path | None) -> Source:
+    """Two garments of Fashion-MNIST side by side, with 2, 10 or 100 labels: see `cnn.pairs`."""
+    return pairs.of(fashion_mnist(root), labels)
 
 
 def _idx_pair(folder: Path, part: str) -> Images:
@@ -187,6 +193,7 @@ class _Unpickler(pickle.Unpickler):
 SETS: dict[str, Callable[[Path | None], Source]] = {
     "digits": digits,
     "fashion-mnist": fashion_mnist,
+    **{f"fashion-pairs-{labels}": partial(fashion_pairs, labels) for labels in pairs.LABELS},
     "cifar10": cifar10,
     "cifar100": cifar100,
     "tinyimagenet": tinyimagenet,
