@@ -82,6 +82,8 @@ class OptimConfig:
     """Other hyper-parameters, such as beta2=0.999."""
     gamma_lr: float = 1.0
     """Factor on the learning rate of BatchNorm's gamma."""
+    gamma_l1: float = 0.0
+    """Strength of an L1 penalty on BatchNorm's gamma (slimming), on top of lambda."""
     regularize: Literal["all", "no-batchnorm"] = "all"
     """Which parameters are regularised; the paper: all."""
 

@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from cnn import slimming
 from cnn.config import OptimConfig
 from regdyn import regularizers, rules
 from regdyn.checks import choose, finite, shown
 
 OPTIMIZERS = ("sgd", "adam", "amsgrad", "adagrad", "adadelta", "rmsprop")
 _FUSED = ("sgd", "adam", "amsgrad", "adagrad")  # torch has these as one kernel, on CPU and CUDA
-_BATCHNORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 class Update:
@@ -30,6 +30,9 @@ class Update:
 
     The factor `gamma_lr` multiplies the learning rate of BatchNorm's gamma, hence also its decay
     under `adamw`, which follows the learning rate, but not under `wd`, which does not.
+
+    `gamma_l1` is the strength of an L1 penalty on every gamma besides: `cnn.slimming`. A step
+    leaves `.grad` as it is: what is recorded is the gradient of the loss alone.
 
     Parameters
     ----------
@@ -56,6 +59,8 @@ class Update:
     def __init__(self, model: nn.Module, config: OptimConfig, *, capturable: bool = False) -> None:
         self.config, self.hp, self.scale = config, hyperparameters(config), 1.0
         self._groups = _groups(model, config, self.hp)
+        gammas = slimming.gammas(model) if config.gamma_l1 else []
+        self._penalised = [gamma for gamma in gammas if gamma.requires_grad]
         device = self._groups[0].params[0].device
         if capturable and device.type != "cuda":
             raise ValueError(f"capturable needs a CUDA device, not {device}.")
@@ -106,10 +111,11 @@ class Update:
         """The optimizer's step and the decay; neither if the scaler skips the step."""
         skipped = self.unscale(scaler)
         self._decay(0, skipped)
-        if scaler is None:
-            self.optimizer.step()
-        else:
-            scaler.step(self.optimizer)
+        with slimming.penalty(self._penalised, self.config.gamma_l1):
+            if scaler is None:
+                self.optimizer.step()
+            else:
+                scaler.step(self.optimizer)
         self._decay(1, skipped)
 
     def _decay(self, when: int, skipped: Tensor | None) -> None:
@@ -182,6 +188,7 @@ def hyperparameters(config: OptimConfig) -> Any:
         hp = hp._replace(**{name: _value(value)})
     hp = rules.resolve(hp if config.lr is None else hp._replace(lr=config.lr))
     factor = finite("gamma_lr", config.gamma_lr, 0.0)
+    finite("gamma_l1", config.gamma_l1, 0.0)
     choose("regularize", config.regularize, ("all", "no-batchnorm"))
     regularizers.check_strength(config.reg, config.lam, hp._replace(lr=hp.lr * max(1.0, factor)))
     return hp
@@ -211,7 +218,7 @@ class _Group(NamedTuple):
 
 def _groups(model: nn.Module, config: OptimConfig, hp: Any) -> list[_Group]:
     """Parameters by (factor on the learning rate, lambda): as few groups as there can be."""
-    norms = [module for module in model.modules() if isinstance(module, _BATCHNORM)]
+    norms = [module for module in model.modules() if isinstance(module, slimming.BATCHNORM)]
     gammas = {id(module.weight) for module in norms}
     spared = gammas | {id(module.bias) for module in norms}
     if config.regularize == "all":
