@@ -19,6 +19,7 @@ import numpy as np
 
 from cnn import dials, pairs
 from cnn.folders import folder, imagenet, tinyimagenet
+from cnn.objects import objects, objects_cluttered
 from cnn.sources import ROOT, Images, Source, check_labels, damaged, first, missing, torchvision
 from regdyn.checks import choose
 
@@ -199,4 +200,6 @@ SETS: dict[str, Callable[[Path | None], Source]] = {
     "tinyimagenet": tinyimagenet,
     "imagenet": imagenet,
     "folder": folder,
+    "objects": objects,
+    "objects-cluttered": objects_cluttered,
 }

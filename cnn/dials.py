@@ -5,7 +5,7 @@ not by what was drawn before. So the noise on an image is the same whichever oth
 images are among the 2000 that the same seed draws; and labels that are random at a fraction of 0.1
 stay so, with the same label, at 0.5. The dials are turned in the order
 
-    classes, images, random labels | resolution, clutter | normalisation | noise
+    classes, images, random labels | resolution, clutter, texture | normalisation | noise
 
 where those before the first bar need no pixels.
 """
@@ -20,6 +20,7 @@ from regdyn.checks import integer, shown
 # Streams of random numbers. Of the dial seed; those of test images are TEST higher:
 SPLIT, SUBSET, WHOSE_LABEL, WHICH_LABEL, CLUTTER, NOISE, MOMENTS = range(100, 107)
 TEST = 100
+WAVES, GRAIN = 107, 108  # of a texture
 # of the seed of the order of images:
 ORDER = 300
 
@@ -138,8 +139,50 @@ def clutter(x: np.ndarray, behind: np.ndarray, strength: float) -> np.ndarray:
     h, w = x.shape[-2:]
     patch = np.float32(strength) * np.roll(behind, (h // 2, w // 2), (-2, -1)).astype(np.float32)
     patch = np.rint(patch) if x.dtype == np.uint8 else patch
-    bright = x.max(axis=-3, keepdims=True) > DARK * (255 if x.dtype == np.uint8 else 1)
-    return np.where(bright, x, patch.astype(x.dtype))
+    return np.where(_bright(x), x, patch.astype(x.dtype))
+
+
+def _bright(x: np.ndarray) -> np.ndarray:
+    """Where an image is not dark: (..., 1, h, w)."""
+    return x.max(axis=-3, keepdims=True) > DARK * (255 if x.dtype == np.uint8 else 1)
+
+
+def texture(index: np.ndarray, size: int, *, seed: int, test: bool) -> np.ndarray:
+    r"""A random texture for each image: float32 (n, size, size), from 0 to 1, mean about 1/2.
+
+    White noise, of whose Fourier transform what is near three frequencies remains, each in a
+    direction of its own: the factor at frequency f is
+
+        sum_k 1 / (1 + |f ∓ f_k|^2 / b^2)^2,    b = 1/20, |f_k| from 1/24 to 1/6 cycles per pixel
+
+    with the nearer sign. The result is brought to mean 1/2 and standard deviation 1/4, and clipped.
+    """
+    count, lanes = size * size, TEST * test
+    z = random.normals(seed, index, 1, count, GRAIN + lanes).T.reshape(-1, size, size)
+    u = random.words(seed, index, 1, 3, WAVES + lanes) * 2.0**-32
+    a = random.normals(seed, index, 5, 6, WAVES + lanes).reshape(2, 3, -1)
+    f = a / np.sqrt((a**2).sum(0)) * (1 + 3 * u) / 24  # (row or column, wave, image)
+    rows, columns = np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)
+    factor = np.zeros((len(index), size, size // 2 + 1))
+    for row, column in np.moveaxis(f, 1, 0)[..., None, None]:
+        nearer = np.minimum(
+            (rows - row) ** 2 + (columns - column) ** 2, (rows + row) ** 2 + (columns + column) ** 2
+        )
+        factor += (1 + 400 * nearer) ** -2.0
+    factor[:, 0, 0] = 0  # mean 0
+    x = np.fft.irfft2(np.fft.rfft2(z) * factor, (size, size))
+    x /= 4 * x.std((1, 2), keepdims=True)
+    return np.clip(0.5 + x, 0, 1).astype(np.float32)
+
+
+def textured(x: np.ndarray, behind: np.ndarray, strength: float) -> np.ndarray:
+    """Images (n, c, h, w) with `strength` times these textures (n, h, w) where they are dark.
+
+    Dark as in `clutter`; the texture is gray. uint8 is rounded.
+    """
+    patch = np.float32(strength) * behind[:, None]
+    patch = np.rint(255 * patch) if x.dtype == np.uint8 else patch
+    return np.where(_bright(x), x, patch.astype(x.dtype))
 
 
 def noise(
