@@ -7,7 +7,7 @@ from typing import Literal
 
 import tyro
 
-from cnn.reproduce.experiments import Experiment, chosen
+from cnn.reproduce.experiments import Experiment, chosen, experiments
 from regdyn.cli import exit_code
 
 
@@ -16,6 +16,7 @@ class Settings:
     """Train the experiments behind the claims ledger, those that are missing only.
 
     Every run gets the folder OUT/NAME/seed-N. The same command again goes on where it stopped.
+    What the figures need of the finished runs is written to KEEP: reproduce-runs.csv and two more.
     """
 
     names: tyro.conf.Positional[tuple[str, ...]] = ()
@@ -24,6 +25,8 @@ class Settings:
     """Only those of a tier; core takes about an hour on two cores [default: both]."""
     out: Path = Path("results/reproduce")
     """Folder for the runs."""
+    keep: Path | None = None
+    """Folder for what is kept of the finished runs, added to what is there [default: OUT]."""
     jobs: int = 1
     """Runs at a time on this machine; each takes one core."""
     cluster: str | None = None
@@ -44,12 +47,17 @@ def _main(settings: Settings) -> int:
     found = chosen(settings.names, settings.tier)
     if settings.list:
         return _list(found)
+    from cnn.reproduce.collect import collect
     from cnn.sweep import workers
     from cnn.validate.runs import train
     from regdyn import store
 
     with store.folder(settings.out), workers(settings.cluster) as executor:
         runs = train(found, settings.out, executor=executor, jobs=settings.jobs)
+    keep = settings.out if settings.keep is None else settings.keep
+    with store.folder(keep):
+        for path in collect(experiments(), settings.out, keep):
+            print(path)
     failed = [run for run in runs if run.failure]
     for run in failed:
         print(f"error: {run.name} seed {run.config.seed}: {run.failure}", file=sys.stderr)

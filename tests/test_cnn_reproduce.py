@@ -1,0 +1,130 @@
+"""The experiments behind the ledger: their list, and what is kept of their runs."""
+
+import json
+import re
+import shutil
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+from cnn.config import Config, DataConfig, ModelConfig
+from cnn.reproduce import collect as module
+from cnn.reproduce import experiments as listed
+from cnn.reproduce.__main__ import main
+from cnn.reproduce.collect import FILTERS, RUNS, collect
+from cnn.reproduce.experiments import TIERS, chosen, experiments
+from cnn.train import train
+
+RULE = re.compile(r"^[^/]+/(sgd|adam|amsgrad|adagrad|adadelta|rmsprop)-(none|(l2|wd)-([\d.e-]+))$")
+
+
+def test_every_row_is_a_training_run_with_a_name_of_its_own():
+    every = experiments()
+    assert len({one.name for one in every}) == len(every)
+    assert {one.tier for one in every} <= set(TIERS)
+    assert all(one.seeds == tuple(range(len(one.seeds))) and one.seeds for one in every)
+    settings = [one.config for one in every]
+    assert len(set(settings)) == len(settings), "two names of one setting"
+
+
+def test_names_say_the_rule():
+    named = [(one, RULE.match(one.name)) for one in experiments()]
+    assert sum(match is not None for _, match in named) > 15
+    for one, match in named:
+        if match:
+            optim = one.config.optim
+            assert optim.opt == match[1]
+            assert optim.reg == (match[3] or "none")
+            assert optim.lam == float(match[4] or 0)
+
+
+def test_choice_by_pattern_and_tier():
+    some = chosen(("digits/batch/*",))
+    assert some and all(one.name.startswith("digits/batch/") for one in some)
+    assert all(one.tier == "core" for one in chosen((), "core"))
+    with pytest.raises(ValueError, match="no experiment of the long tier matches 'nothing'"):
+        chosen(("nothing",), "long")
+
+
+def test_flags_that_training_does_not_know_are_named():
+    row = {"name": "x/y", "tier": "core", "flags": "--optt adam", "seeds": "1"}
+    with pytest.raises(ValueError, match=r"'x/y'.*'--optt adam'"):
+        listed._experiment(row)
+
+
+def test_the_list_shows_the_command_of_each(capsys):
+    assert main(["digits/batch/iterations-10", "--list"]) == 0
+    assert "python -m cnn.train --batch 10" in capsys.readouterr().out
+    assert main(["nothing"]) == 2
+    assert "no experiment matches 'nothing'" in capsys.readouterr().err
+
+
+class One(NamedTuple):
+    name: str
+    config: Config
+    seeds: tuple[int, ...]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Two small settings of other widths, trained for some steps."""
+    out = tmp_path_factory.mktemp("runs")
+    base = Config(data=DataConfig(images=80), batch=20, steps=20, threads=1)
+    wide = Config(**{**vars(base), "model": ModelConfig(width=0.0625)})
+    narrow = Config(**{**vars(base), "model": ModelConfig(width=0.03125)})
+    planned = [One("pairs10/adam-l2-1", narrow, (0, 1)), One("b", wide, (0,))]
+    for one in planned:
+        train(one.config, out / one.name / "seed-0", plot=False)
+    return planned, out
+
+
+def test_what_is_kept_is_what_the_runs_found(trained, tmp_path):
+    planned, out = trained
+    collect(planned, out, tmp_path)
+    rows = pd.read_csv(tmp_path / RUNS, dtype={"layers": str})
+    assert list(rows["name"]) == ["pairs10/adam-l2-1", "b"]  # seed 1 of the first was not run
+    summary = json.loads((out / "b" / "seed-0" / "summary.json").read_text())
+    row = rows.set_index("name").loc["b"]
+    assert row["test_error"] == pytest.approx(summary["test_error"], rel=1e-3)
+    assert row["revision"] == summary["provenance"]["git_revision"]
+    layers = [layer["sparsity_gamma"] for layer in summary["layers"]]
+    assert np.allclose([float(x) for x in row["layers"].split()], layers, rtol=1e-3)
+
+    with xr.open_dataset(tmp_path / FILTERS) as ds, xr.open_dataset(out / "b/seed-0/run.nc") as run:
+        gamma = ds["gamma"].values[1]
+        assert np.allclose(gamma, run["gamma"].values[-1], rtol=1e-3, atol=0)
+        narrow = ds.isel(run=0)
+        filters = int((narrow["layer"] > 0).sum())
+        assert filters < len(gamma) and np.isnan(narrow["gamma"].values[filters:]).all()
+        assert not np.isnan(narrow["universality"].values[:filters]).any()
+        assert ds["universality"].max() <= 100
+    with xr.open_dataset(tmp_path / module.COURSE) as ds:
+        assert list(ds["name"].values) == ["pairs10/adam-l2-1"] and ds["step"].values[0] == 0
+
+
+def test_runs_that_are_not_at_hand_stay(trained, tmp_path):
+    planned, out = trained
+    both, kept = tmp_path / "out", tmp_path / "kept"
+    kept.mkdir()
+    shutil.copytree(out, both)
+    collect(planned, both, kept)
+    before = (kept / RUNS).read_text()
+    shutil.rmtree(both / "b")
+    collect(planned, both, kept)
+    assert (kept / RUNS).read_text() == before
+    with xr.open_dataset(kept / FILTERS) as ds:
+        assert list(ds["name"].values) == ["pairs10/adam-l2-1", "b"]
+        assert not np.isnan(ds["gamma"].values[1]).any()
+    shutil.rmtree(both / "pairs10")
+    collect(planned[1:], both, kept)  # what is no experiment any more goes
+    assert list(pd.read_csv(kept / RUNS)["name"]) == ["b"]
+
+
+def test_a_run_of_other_settings_is_refused(trained, tmp_path):
+    planned, out = trained
+    other = planned[1]._replace(config=Config(**{**vars(planned[1].config), "batch": 40}))
+    with pytest.raises(ValueError, match="holds another run: its batch is 20, not 40"):
+        collect([other], out, tmp_path)
