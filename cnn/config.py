@@ -42,8 +42,8 @@ class DataConfig:
     """The images, and how hard they are."""
 
     name: Annotated[str, arg(name="data")] = "digits"
-    """digits, fashion-mnist, fashion-pairs-2 (-10, -100), cifar10, cifar100, tinyimagenet, imagenet
-    or folder."""
+    """digits, fashion-mnist, fashion-pairs-2 (-10, -100), cifar10, cifar100, tinyimagenet,
+    imagenet, objects, objects-cluttered or folder."""
     root: Path | None = None
     """Where the data lie."""
     images: int | None = None
@@ -58,6 +58,8 @@ class DataConfig:
     """Pixel noise, in standard deviations of the pixels."""
     clutter: float = 0.0
     """Strength of other images' patches where an image is dark."""
+    texture: float = 0.0
+    """Strength of a random texture where an image is dark."""
     flip: bool | None = None
     """Random horizontal flips [default: as the set needs]."""
     dial_seed: int = 0

@@ -79,7 +79,7 @@ def load(config: DataConfig, *, resident: bool | None = None) -> Data:
     -------
     Data
         Normalised with mean and standard deviation of the training images that are used (after
-        resolution and clutter, before noise), channel by channel.
+        resolution, clutter and texture, before noise), channel by channel.
 
     Raises
     ------
@@ -103,6 +103,10 @@ def load(config: DataConfig, *, resident: bool | None = None) -> Data:
         train, test, moments = _in_memory(parts, source, config, size)
     elif resident:
         raise ValueError(f"{config.name} is cropped at random: it can only be streamed.")
+    elif config.texture:
+        raise ValueError(
+            f"texture must be 0 for {config.name}, which is streamed, not {config.texture}."
+        )
     else:
         train, test, moments = _streams(parts, source, config, size, margin)
     flip = source.flip if config.flip is None else config.flip
@@ -119,6 +123,7 @@ def _check(config: DataConfig) -> None:
     finite("random_labels", config.random_labels, 0.0, 1.0)
     finite("noise", config.noise, 0.0)
     finite("clutter", config.clutter, 0.0, 1.0)
+    finite("texture", config.texture, 0.0, 1.0)
     if config.flip not in (None, True, False):
         raise ValueError(f"flip must be True, False or None, not {shown(config.flip)}.")
     integer("dial_seed", config.dial_seed, 0, 2**64 - 1)
@@ -182,6 +187,10 @@ def _pixels(part: _Part, source: Source, config: DataConfig, size: int) -> np.nd
         clean, x = x, np.empty_like(x)
         for i in dials.pieces(x):
             x[i] = dials.clutter(clean[i], clean[behind[i]], config.clutter)
+    if config.texture:
+        for i in dials.pieces(x):
+            behind = dials.texture(part.index[i], size, seed=config.dial_seed, test=part.test)
+            x[i] = dials.textured(x[i], behind, config.texture)
     return x
 
 
