@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DATA = features.COURSE
-RULES = ("adam-l2-1e-3", "adam-l2-1e-2", "sgd-l2-1e-3")  # Adam low and higher, SGD
+RULES = ("adam-l2-1e-3", "adam-l2-3e-3", "sgd-l2-5e-3")  # Adam low and higher, SGD
 SEED = 0
 ALIVE, COLLAPSED = "#0072B2", "#D55E00"
 BINS = 24

@@ -20,7 +20,7 @@ LAYERS = (4, 5, 6, 7)
 SMALL, LARGE = "#0072B2", "#E69F00"
 BATCHES = (40, 160)
 SETS = ("pairs10", "pairs100")
-PAIR = ("adam-l2-1e-2", "batch/iterations-160")  # of every set: batches of 40, of 160
+PAIR = ("adam-l2-3e-3", "batch/iterations-160")  # of every set: batches of 40, of 160
 CAPTION = (
     "Filters of layers C4 to C7 in the order of their universality: the percentage of training "
     "images that activate them. Numbers: filters that none activates (batches of 40 above, of 160 "

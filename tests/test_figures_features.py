@@ -24,7 +24,7 @@ def filters(names, seeds=2):
     """Data of the schema of reproduce-filters.nc."""
     rng = np.random.default_rng(3)
     runs = [(name, seed) for name in names for seed in range(seeds)]
-    parts = [network(rng, 0.7 if "adam-l2-1e-2" in name else 0.1) for name, _ in runs]
+    parts = [network(rng, 0.7 if "adam-l2-3e-3" in name else 0.1) for name, _ in runs]
     layer, gamma, beta, universality = map(np.array, zip(*parts, strict=True))
 
     def pad(values, what):
