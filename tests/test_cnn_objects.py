@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from cnn import dials, objects
@@ -110,14 +109,17 @@ def march(part, frame, u, v):
     ids=["tapered", "cone", "dome", "hollow", "bored"],
 )
 def test_rays_find_what_marching_along_them_finds(part):
-    """Coverage, and the normal's z by differences of depth, from three sides each.
+    """Coverage, and the normal's z by differences of depth, from five sides each.
+
+    Two of them are nearly along the solid's z, where a ray is steeper than a cone.
 
     The light is at the viewer: a pixel's grey says what the normal's z is.
     """
     at = (np.arange(24) + 0.5) / 12 - 1
     u, v = (a.ravel() for a in np.meshgrid(at, -at))
-    for k in range(3):
-        turn = np.linalg.qr(np.random.default_rng(k).normal(size=(3, 3)))[0]
+    above = np.array([[1, 0, 0], [0, 0.96, -0.28], [0, 0.28, 0.96]])
+    turns = [np.linalg.qr(np.random.default_rng(k).normal(size=(3, 3)))[0] for k in range(3)]
+    for turn in (*turns, above, np.diag([1, -1, -1]) @ above):
         frame = turn * np.array(part.size)
         grey, covered = picture(part, frame, size=24, grey=0.8)
         d = 1e-4
@@ -129,7 +131,7 @@ def test_rays_find_what_marching_along_them_finds(part):
         whole, empty = covered.ravel() == 1, covered.ravel() == 0
         assert not np.isnan(z[whole]).any() and np.isnan(z[empty]).mean() > 0.99
         error = np.abs(grey.ravel() - want)[whole & ~np.isnan(want)]
-        assert np.mean(error < 0.02) > 0.85 and np.median(error) < 2e-3  # the rest are edges
+        assert np.mean(error < 0.02) > 0.8 and np.median(error) < 2e-3  # the rest are edges
 
 
 def test_the_nearest_part_is_seen():
@@ -279,8 +281,9 @@ def test_texture_on_images_from_files_is_rounded_and_a_stream_refuses_it(tmp_pat
 
 
 def test_no_texture_is_the_default(few):
-    a, b = (load(DataConfig("objects", few, size=16, **t)) for t in ({}, {"texture": 0.0}))
-    assert torch.equal(a.train.x, b.train.x) and (raw(a.train, a) < 0.01).mean() > 0.5
+    found = load(DataConfig("objects", few))
+    want = objects.pictures(np.arange(60), test=False, cluttered=False) / 255
+    np.testing.assert_allclose(raw(found.train, found), want, atol=1e-6)
 
 
 @pytest.mark.parametrize("texture", [-0.1, 1.5, float("nan"), "much"])
