@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DATA = features.COURSE
-RULES = ("adam-l2-1e-3", "adam-l2-3e-3", "sgd-l2-5e-3")  # Adam low and higher, SGD
+RULES = {  # of each set: Adam at a low and at a higher strength, SGD
+    "pairs100": ("adam-l2-3e-4", "adam-l2-3e-3", "sgd-l2-1e-3"),
+    "pairs10": ("adam-l2-1e-3", "adam-l2-3e-3", "sgd-l2-1e-3"),
+}
 SEED = 0
 ALIVE, COLLAPSED = "#0072B2", "#D55E00"
 BINS = 24
@@ -79,7 +82,7 @@ def _draw(data: xr.Dataset, prefix: str) -> Figure:
 
     from regdyn import plotting
 
-    runs = {name: course(data, name) for name in (f"{prefix}/{rule}" for rule in RULES)}
+    runs = {name: course(data, name) for name in (f"{prefix}/{rule}" for rule in RULES[prefix])}
     with rc_context(plotting.STYLE):
         fig = Figure(figsize=(6.0, 5.0))
         ratios = [4, 1] * len(runs)
