@@ -47,6 +47,7 @@ def _main(settings: Settings) -> int:
     found = chosen(settings.names, settings.tier)
     if settings.list:
         return _list(found)
+    from cnn.reproduce import after
     from cnn.reproduce.collect import collect
     from cnn.sweep import workers
     from cnn.validate.runs import train
@@ -54,14 +55,15 @@ def _main(settings: Settings) -> int:
 
     with store.folder(settings.out), workers(settings.cluster) as executor:
         runs = train(found, settings.out, executor=executor, jobs=settings.jobs)
+    failures = [f"{run.name} seed {run.config.seed}: {run.failure}" for run in runs if run.failure]
+    failures += after.prune(settings.out, jobs=settings.jobs)
     keep = settings.out if settings.keep is None else settings.keep
     with store.folder(keep):
-        for path in collect(experiments(), settings.out, keep):
+        for path in collect(experiments(), settings.out, keep, after.listed()):
             print(path)
-    failed = [run for run in runs if run.failure]
-    for run in failed:
-        print(f"error: {run.name} seed {run.config.seed}: {run.failure}", file=sys.stderr)
-    return 1 if failed else 0
+    for failure in failures:
+        print(f"error: {failure}", file=sys.stderr)
+    return 1 if failures else 0
 
 
 def _list(found: list[Experiment]) -> int:

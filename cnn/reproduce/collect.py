@@ -1,7 +1,8 @@
-"""From the folders of finished runs to the three files that figures and ledger read.
+"""From the folders of finished runs to the files that figures and ledger read.
 
 =========================  ======================================================================
 `reproduce-runs.csv`       a row per run: sparsity by every measure, errors, layers, revision
+`reproduce-explicit.csv`   a row per network that was pruned after training
 `reproduce-filters.nc`     gamma, beta and universality of every filter at the end of every run
 `reproduce-course.nc`      gamma and beta of C6 over training, of the runs in `COURSES`, seed 0
 =========================  ======================================================================
@@ -21,11 +22,10 @@ from cnn.reproduce import features
 from regdyn import store
 
 if TYPE_CHECKING:
-    import pandas as pd
     import xarray as xr
 
-RUNS, FILTERS, COURSE = (
-    f"reproduce-{name}" for name in ("runs.csv", "filters.nc", "course.nc")
+RUNS, EXPLICIT, FILTERS, COURSE = (
+    f"reproduce-{name}" for name in ("runs.csv", "explicit.csv", "filters.nc", "course.nc")
 )  # fmt: skip
 COURSES = ("pairs100/adam-l2-*", "pairs100/sgd-l2-*", "pairs10/adam-l2-*", "pairs10/sgd-l2-*")
 """Experiments whose C6 is kept over training (Figure 2)."""
@@ -34,6 +34,9 @@ MEASURED = (
     *("sparsity_absorbed", "test_error", "test_error_zeroed", "train_error"),
     *("test_loss", "train_loss", "prunable"),
 )
+MEASURED_AFTER = ("pruned_percent", "prunable", "test_error_before", "test_error_pruned",
+                  "test_error", "train_error")  # fmt: skip
+LAYERS = {"layers": "sparsity_gamma", "layers_absorbed": "sparsity_absorbed"}
 EVERY = 5  # records of the course: 100 steps
 DIGITS = 4  # significant ones of what is kept of a filter
 
@@ -46,8 +49,10 @@ class Finished(NamedTuple):
     folder: Path
 
 
-def collect(planned: Iterable[Any], out: Path, kept: Path) -> list[Path]:
-    """Write the three files into the folder `kept`, from the runs in `out`; returns their paths.
+def collect(
+    planned: Iterable[Any], out: Path, kept: Path, pruned: Iterable[Any] = ()
+) -> list[Path]:
+    """Write the files into the folder `kept`, from the runs in `out`; returns their paths.
 
     Parameters
     ----------
@@ -57,62 +62,84 @@ def collect(planned: Iterable[Any], out: Path, kept: Path) -> list[Path]:
         Runs have the folders ``out/NAME/seed-N``.
     kept : Path
         May hold files of earlier runs.
+    pruned : iterable
+        The same of the networks pruned after training (`cnn.reproduce.after`).
     """
-    planned = list(planned)
+    planned, pruned = list(planned), list(pruned)
     runs = list(_finished(planned, out))
-    wanted = [(one.name, seed) for one in planned for seed in one.seeds]
-    paths = [kept / name for name in (RUNS, FILTERS, COURSE)]
-    table = _table(runs, paths[0], wanted)
-    with store.temporary(paths[0]) as name:
-        table.to_csv(name, index=False, float_format="%.4g", lineterminator="\n")
+    wanted = _keys_of(planned)
+    paths = {name: kept / name for name in (RUNS, EXPLICIT, FILTERS, COURSE)}
+    _write_table([_row(run) for run in runs], paths[RUNS], wanted)
+    rows = [_row_of_pruned(run) for run in _done(pruned, out)]
+    _write_table(rows, paths[EXPLICIT], _keys_of(pruned))
     courses = [run for run in runs if run.seed == 0 and _is_course(run.name)]
-    for path, new in ((paths[1], _filters(runs)), (paths[2], _course(courses))):
+    for path, new in ((paths[FILTERS], _filters(runs)), (paths[COURSE], _course(courses))):
         _write(_joined(new, path, wanted), path)
-    return paths
+    return [path for path in paths.values() if path.is_file()]
 
 
-def _finished(planned: Iterable[Any], out: Path) -> Iterator[Finished]:
-    for one in planned:
+def _keys_of(listed: list[Any]) -> list[tuple[str, int]]:
+    return [(one.name, seed) for one in listed for seed in one.seeds]
+
+
+def _done(listed: Iterable[Any], out: Path) -> Iterator[Finished]:
+    for one in listed:
         for seed in one.seeds:
             folder = Path(out) / one.name / f"seed-{seed}"
             if (folder / "summary.json").is_file():
-                child.state(one.config, folder)  # raises if it is a run of other settings
                 yield Finished(one.name, seed, folder)
+
+
+def _finished(planned: list[Any], out: Path) -> Iterator[Finished]:
+    """The same of training runs, which must be those that are listed."""
+    configs = {one.name: one.config for one in planned}
+    for run in _done(planned, out):
+        child.state(configs[run.name], run.folder)  # raises if it is a run of other settings
+        yield run
 
 
 # A row per run -----------------------------------------------------------------------------------
 
 
-def _table(runs: list[Finished], path: Path, wanted: list[tuple[str, int]]) -> "pd.DataFrame":
-    """The rows of these runs, and those in the file at `path` of others that are wanted."""
+def _write_table(new: list[dict[str, Any]], path: Path, wanted: list[tuple[str, int]]) -> None:
+    """These rows, and those in the file at `path` of others that are wanted."""
     import pandas as pd
 
-    rows = {(run.name, run.seed): _row(run) for run in runs}
+    rows = {(row["name"], row["seed"]): row for row in new}
     if path.is_file():
-        for row in pd.read_csv(path, dtype={"layers": str, "layers_absorbed": str}).to_dict(
-            "records"
-        ):
+        old = pd.read_csv(path, dtype={name: str for name in LAYERS})
+        for row in old.to_dict("records"):
             rows.setdefault((row["name"], row["seed"]), row)
-    return pd.DataFrame([rows[key] for key in wanted if key in rows])
+    if rows:
+        table = pd.DataFrame([rows[key] for key in wanted if key in rows])
+        with store.temporary(path) as name:
+            table.to_csv(name, index=False, float_format="%.4g", lineterminator="\n")
 
 
 def _row(run: Finished) -> dict[str, Any]:
     found = child.summary(run.folder)
-    layers = {
-        name: " ".join(f"{row[measure]:.4g}" for row in found["layers"])
-        for name, measure in (
-            ("layers", "sparsity_gamma"),
-            ("layers_absorbed", "sparsity_absorbed"),
-        )
-    }
-    made = found["provenance"]
     return {
         "name": run.name, "seed": run.seed, "steps": found["steps"],
-        **{name: found[name] for name in MEASURED}, **layers,
-        "seconds": found["seconds"], "torch": found["place"]["torch"],
-        "machine": f"{made['machine']} {found['place']['kind']}",
-        "revision": made["git_revision"],
+        **{name: found[name] for name in MEASURED},
+        **{name: _shares(found, measure) for name, measure in LAYERS.items()},
+        **_made(found), "torch": found["place"]["torch"], "machine": found["place"]["kind"],
     }  # fmt: skip
+
+
+def _row_of_pruned(run: Finished) -> dict[str, Any]:
+    found = child.summary(run.folder)
+    return {
+        "name": run.name, "seed": run.seed, "steps": found["steps"],
+        **{name: found[name] for name in MEASURED_AFTER}, **_made(found),
+    }  # fmt: skip
+
+
+def _shares(found: dict[str, Any], measure: str) -> str:
+    return " ".join(f"{row[measure]:.4g}" for row in found["layers"])
+
+
+def _made(found: dict[str, Any]) -> dict[str, Any]:
+    return {"seconds": found["seconds"], "revision": found["provenance"]["git_revision"]}
 
 
 # A row per filter --------------------------------------------------------------------------------
