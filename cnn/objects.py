@@ -7,7 +7,7 @@ objects, in the same pose and light; what differs is the background:
     objects            black
     objects-cluttered  a texture, before it 8 pieces of objects, lit as the object is
 
-No set is read: they are rendered (under a minute on one core), and kept in ROOT/objects.
+No set is read: they are rendered (about half a minute on one core, a minute with clutter), and kept in ROOT/objects.
 """
 
 import contextlib
@@ -225,7 +225,7 @@ def _source(root: Path | None, *, cluttered: bool) -> Source:
 def _kept(path: Path, indices: list[np.ndarray], cluttered: bool) -> list[np.ndarray] | None:
     """What an earlier run kept, or None: if it is not there, damaged, or not what is drawn now.
 
-    The file's checksum sees damage. That it is not of another version is seen on one image in 500.
+    The file's checksum sees damage. That it is not of another version is seen on one image in 499.
     """
     try:
         with np.load(path) as file:
