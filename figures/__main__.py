@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import tyro
 
 from figures import fig1, fig4, table_pictures
+from figures.claims.written import files as claims
 from figures.table_layouts import LAYOUTS
 
 if TYPE_CHECKING:
@@ -20,13 +21,15 @@ if TYPE_CHECKING:
 class Entry(NamedTuple):
     """A figure: its committed data, what computes them again, what draws them.
 
-    A table has a name instead of data and computes nothing; it is written as text, too.
+    A table has a name instead of data and computes nothing; it is written as text, too. What has
+    `files` is neither: that makes texts and figures by name, computed again or not.
     """
 
     data: str
     compute: "Callable[[], Any] | None"
     draw: "Callable[[Any], Figure] | None"
     about: str
+    files: "Callable[[bool], dict[str, str | Figure]] | None" = None
 
 
 FIGURES = {
@@ -39,6 +42,7 @@ FIGURES = {
         name: Entry(name, None, table_pictures.DRAW.get(name), layout.title)
         for name, layout in LAYOUTS.items()
     },
+    "claims": Entry("", None, None, "every claim of the paper against runs of ours", claims),
 }
 
 
@@ -90,10 +94,23 @@ def _draw_all(settings: Settings) -> int:
 def _draw(entries: dict[str, Entry], settings: Settings) -> int:
     fresh: dict[str, Any] = {}
     for name, entry in entries.items():
+        if entry.files is not None:
+            _write_all(entry.files(settings.refresh), settings)
+            continue
         data = _table(entry, settings) if entry.compute is None else _data(entry, settings, fresh)
         if entry.draw is not None:
             _write(settings.out / f"{name}.{settings.format}", entry.draw(data).savefig)
     return 0
+
+
+def _write_all(made: "dict[str, str | Figure]", settings: Settings) -> None:
+    """Texts as they are, figures in the format that is asked for."""
+    for name, content in made.items():
+        if isinstance(content, str):
+            text = content.encode()
+            _write(settings.out / name, lambda file, t=text: Path(file).write_bytes(t))
+        else:
+            _write(settings.out / f"{name}.{settings.format}", content.savefig)
 
 
 def _data(entry: Entry, settings: Settings, fresh: dict[str, Any]) -> Any:

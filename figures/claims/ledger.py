@@ -1,0 +1,140 @@
+"""Verdicts: what the checks of each claim add up to."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import NamedTuple
+
+from figures.claims import of_ours, of_paper, of_paper_late
+from figures.claims.checks import LEVEL, Outcome
+from figures.claims.recorded import Recorded
+from figures.tables import load
+
+__all__ = ["COLUMNS", "VERDICTS", "Entry", "Statistics", "beyond", "of_claims", "statistics"]
+
+HOLDS, PART, NOT, UNTESTED = VERDICTS = (
+    "holds", "holds in part", "does not hold at this scale", "not tested",
+)  # fmt: skip
+COLUMNS: tuple[str, ...] = ("id", "verdict", "n", "ours", "spread", "runs", "reason")
+FAMILY = 0.05  # of all checks together, after Holm
+
+
+class Entry(NamedTuple):
+    """A claim with its verdict.
+
+    Attributes
+    ----------
+    id, section, claim : str
+    verdict : str
+        One of `VERDICTS`: all checks that could be done are shown, some, or none.
+    checks : list of (str, Outcome)
+        What each check asks, and what it gave.
+    note : str
+        What the checks leave out.
+    """
+
+    id: str
+    section: str
+    claim: str
+    verdict: str
+    checks: list[tuple[str, Outcome]]
+    note: str
+
+    @property
+    def done(self) -> list[Outcome]:
+        """The checks that could be done."""
+        return [outcome for _, outcome in self.checks if outcome.holds is not None]
+
+    def row(self) -> dict[str, str]:
+        """The row of claims.csv: checks are separated by semicolons, groups by blanks."""
+        names = dict.fromkeys(name for outcome in self.done for name in outcome.names)
+        return {
+            "id": self.id,
+            "verdict": self.verdict,
+            "n": str(min(outcome.n for outcome in self.done)) if self.done else "",
+            "ours": "; ".join(_numbers(outcome.means) for outcome in self.done),
+            "spread": "; ".join(_numbers(outcome.sds) for outcome in self.done if outcome.sds),
+            "runs": " ".join(names),
+            "reason": self.reason,
+        }
+
+    @property
+    def reason(self) -> str:
+        """Why this verdict, in a line."""
+        if self.verdict == UNTESTED:
+            return self.note
+        shown = sum(outcome.holds is True for outcome in self.done)
+        against = sum(outcome.against for outcome in self.done)
+        words = [f"{shown} of {len(self.done)} checks shown"]
+        if against:
+            words.append(f"the opposite of {against}")
+        if missing := len(self.checks) - len(self.done):
+            words.append(f"{missing} could not be done")
+        return f"{', '.join(words)}. {self.note}".strip()
+
+
+def of_claims(runs: Recorded) -> list[Entry]:
+    """The paper's claims, in its order."""
+    known = {**of_paper.CLAIMS, **of_paper_late.CLAIMS}
+    rows = load("claims", as_printed=True).to_dict("records")
+    return [_entry(row["id"], row["section"], row["claim"], known[row["id"]], runs) for row in rows]
+
+
+def beyond(runs: Recorded) -> list[Entry]:
+    """Those of ours."""
+    found = of_ours.CLAIMS.items()
+    return [_entry(key, "ours", one.claim, one, runs) for key, one in found]
+
+
+def _entry(key: str, section: str, claim: str, tests, runs: Recorded) -> Entry:
+    checks = [(check.about, check(runs)) for check in tests.checks]
+    done = [outcome.holds for _, outcome in checks if outcome.holds is not None]
+    shown = sum(done)
+    verdict = UNTESTED if not done else HOLDS if shown == len(done) else PART if shown else NOT
+    note = tests.note
+    if verdict == UNTESTED:
+        missing = "; ".join(dict.fromkeys(outcome.text for _, outcome in checks))
+        note = getattr(tests, "cost", "") or f"not run: {missing}"
+    return Entry(key, section, claim, verdict, checks, note)
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return " ".join(f"{value:.3g}" for value in values)
+
+
+class Statistics(NamedTuple):
+    """What many checks at once do to chance.
+
+    Attributes
+    ----------
+    verdicts : Counter
+    tests : int
+        Checks with a p-value, each counted once.
+    shown : int
+        Of them with p below the level.
+    by_chance : float
+        So many would be expected below the level, were there no effect anywhere.
+    after_holm : int
+        Of them that stay if the chance of one false among all is kept at 5 % (Holm).
+    """
+
+    verdicts: Counter
+    tests: int
+    shown: int
+    by_chance: float
+    after_holm: int
+
+
+def statistics(entries: list[Entry]) -> Statistics:
+    """Of these claims."""
+    tests = {about: one.p for entry in entries for about, one in entry.checks if one.p is not None}
+    ordered = sorted(tests.values())
+    kept = 0
+    for i, p in enumerate(ordered):
+        if p > FAMILY / (len(ordered) - i):
+            break
+        kept += 1
+    return Statistics(
+        Counter(entry.verdict for entry in entries), len(tests),
+        sum(p < LEVEL for p in ordered), LEVEL * len(tests), kept,
+    )  # fmt: skip

@@ -1,0 +1,206 @@
+# ruff: noqa: E501 -- the page is wrapped as other pages are, not as code is
+"""The ledger for readers: a page in Markdown, two tables, a picture."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import TYPE_CHECKING
+
+from figures.claims import ledger
+from figures.claims.checks import LEAST_RUNS, LEVEL, POINT, Outcome
+from figures.claims.ledger import COLUMNS, UNTESTED, VERDICTS, Entry
+from figures.claims.recorded import GAMMA, Recorded
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["draw", "markdown", "smallest_effect", "summary", "table"]
+
+SIGN = {True: "shown", False: "not shown", None: "not done"}
+INK = {"shown": "#0072B2", "not shown": "#999999", "opposite": "#D55E00", "not done": "#dddddd"}
+SHADE: dict[str, str] = dict(
+    zip(VERDICTS, ("#0072B2", "#56B4E9", "#D55E00", "#bbbbbb"), strict=True)
+)
+
+
+def table(entries: list[Entry]) -> str:
+    """claims.csv."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(COLUMNS), lineterminator="\n")
+    writer.writeheader()
+    for entry in entries:
+        writer.writerow(entry.row())
+    return text.getvalue()
+
+
+def smallest_effect(runs: Recorded) -> tuple[float, float]:
+    """Median standard deviation of the sparsity over seeds, and the difference that is shown.
+
+    In points, of the experiments in which between 2 and 98 % of the filters are inactive; the
+    difference between two settings of `LEAST_RUNS` runs each with that standard deviation at which
+    the test's p is `LEVEL`.
+    """
+    import numpy as np
+    from scipy import stats
+
+    spreads = []
+    for name, rows in runs.rows.items():
+        if len(rows) >= LEAST_RUNS and "sparsity_gamma" in rows[0]:
+            values = GAMMA.of(runs, name)
+            if 2 < values.mean() < 98:
+                spreads.append(values.std(ddof=1))
+    sd = float(np.median(spreads)) if spreads else float("nan")
+    quantile = stats.t.isf(LEVEL, 2 * (LEAST_RUNS - 1))
+    return sd, float(quantile * sd * np.sqrt(2 / LEAST_RUNS))
+
+
+def summary(entries: list[Entry]) -> str:
+    """How many of each verdict, in a line."""
+    count = ledger.statistics(entries).verdicts
+    return ", ".join(f"{verdict}: {count[verdict]}" for verdict in VERDICTS if count[verdict])
+
+
+def markdown(claims: list[Entry], beyond: list[Entry], runs: Recorded) -> str:
+    """docs/claims.md."""
+    parts = [_head(claims, beyond), _rules(claims + beyond, runs)]
+    parts += ["## The paper's claims\n", _overview(claims), "## Beyond the paper\n"]
+    parts += [_overview(beyond), "## Check by check\n"]
+    parts += [_details(entry) for entry in claims + beyond]
+    return "\n".join(parts)
+
+
+HEAD = """# The paper, claim by claim
+
+Every checkable claim of the paper, held against runs of ours. Of the paper's {many}: {summary}. Of {ours} more of our own:
+{beyond}. Written by `python -m figures claims` from [recorded runs](../figures/data/reproduce-runs.csv); do not edit by
+hand.
+
+![Every check of every claim: shown, not shown, or the opposite](images/claims.png)
+
+**This is another scale.** BasicNet at an eighth of its width, 4,000 to 6,000 steps, on digits and on
+[pairs of Fashion-MNIST garments](data.md) with 2, 10 and 100 labels in place of CIFAR10 and CIFAR100. A verdict says what
+holds *here*; [scaling.md](scaling.md) says which products of steps, rate and strength were kept. The paper's contradictions with
+itself are listed in [figures/reference](../figures/reference/README.md#inconsistencies-in-the-source).
+
+```bash
+python -m figures claims                                       # this page, from what is kept
+python -m cnn.reproduce 'digits/batch/*' --list                # the commands that train the runs of a claim
+python -m cnn.reproduce 'digits/batch/*' --out results/reproduce --jobs 2
+python -m cnn.reproduce --tier core --jobs 2                   # about an hour; without --tier: all
+python -m figures claims --refresh                             # train what is missing, and judge again
+```
+"""
+
+RULES = """## How a verdict is made
+
+A claim has checks, each one comparison. **Shown**: a one-sided Welch test rejects that there is no difference, p < {level:g}
+(that two are the same: that they differ by more than a margin). **Holds**: all its checks that could be done are shown.
+**In part**: some. **Does not hold at this scale**: none. Errors are **comparable** within max({point:g} point, 1 standard
+deviation). Means, standard deviations (divisor n − 1); a standard deviation below one filter's share counts as that.
+
+* *What {n} runs can show*: the standard deviation of the sparsity over seeds is {sd:.1f} points in the median, so a difference
+  has to be some {effect:.1f} points. A smaller one may be real and is "not shown".
+* *What so many checks do to chance*: {tests} tests at p < {level:g} would give {chance:.1f} false ones, were there no effect
+  anywhere. {shown} are shown; {holm} of them stay if the chance of a single false one among all is held at 5 % (Holm).
+* Checks were written down after the first seed of some runs had been seen, before the other two. No threshold was moved after
+  that.
+"""
+
+
+def _head(claims: list[Entry], beyond: list[Entry]) -> str:
+    return HEAD.format(
+        many=len(claims), summary=summary(claims), ours=len(beyond), beyond=summary(beyond)
+    )
+
+
+def _rules(entries: list[Entry], runs: Recorded) -> str:
+    found = ledger.statistics(entries)
+    sd, effect = smallest_effect(runs)
+    return RULES.format(
+        level=LEVEL, point=POINT, n=LEAST_RUNS, sd=sd, effect=effect, tests=found.tests,
+        chance=found.by_chance, shown=found.shown, holm=found.after_holm,
+    )  # fmt: skip
+
+
+def _overview(entries: list[Entry]) -> str:
+    rows = ["| | claim | verdict | checks shown |", "|---|---|---|---|"]
+    for entry in entries:
+        shown = sum(outcome.holds is True for outcome in entry.done)
+        count = f"{shown} of {len(entry.done)}" if entry.done else "–"
+        rows.append(
+            f"| [{entry.id}](#{entry.id}) | {_cell(entry.claim)} | {entry.verdict} | {count} |"
+        )
+    return "\n".join(rows) + "\n"
+
+
+def _details(entry: Entry) -> str:
+    lines = [
+        f"### {entry.id}",
+        "",
+        f"{entry.claim}. **{entry.verdict.capitalize()}.** {entry.note}",
+    ]
+    if entry.verdict != UNTESTED:
+        lines += ["", "| check | | measured |", "|---|---|---|"]
+        for about, outcome in entry.checks:
+            word = "**opposite**" if outcome.against else SIGN[outcome.holds]
+            lines.append(f"| {_cell(about)} | {word} | {_cell(outcome.text)} |")
+    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def draw(entries: list[Entry]) -> Figure:
+    """A row for each claim: a mark for each check, and the verdict."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    from regdyn import plotting
+
+    with rc_context(plotting.STYLE):
+        fig = Figure(figsize=(7.2, 0.9 + 0.19 * len(entries)))
+        ax = fig.subplots()
+        for row, entry in enumerate(entries):
+            for i, (_, outcome) in enumerate(entry.checks):
+                state = _state(outcome)
+                marker = {"opposite": "X", "not done": "_"}.get(state, "o")
+                face = INK[state] if state != "not shown" else "none"
+                ax.plot(i, row, marker, ms=5.5, mec=INK[state], mfc=face)
+            ax.text(
+                -0.9, row, f"{_short(entry.claim)}  {entry.id}", ha="right", va="center", fontsize=7
+            )
+            ax.plot(-0.5, row, "s", ms=6, color=SHADE[entry.verdict])
+        widest = max(len(entry.checks) for entry in entries)
+        ax.set(xlim=(-1, widest), ylim=(len(entries) - 0.4, -0.6), xticks=[], yticks=[])
+        ax.set_title("squares: verdict; circles: checks", fontsize=8, loc="left")
+        for side in ax.spines.values():
+            side.set_visible(False)
+        fig.legend(handles=list(_legend()), loc="outside lower center", ncols=4, fontsize=7)
+    return fig
+
+
+def _state(outcome: Outcome) -> str:
+    if outcome.holds is None:
+        return "not done"
+    return "opposite" if outcome.against else "shown" if outcome.holds else "not shown"
+
+
+def _short(text: str, most: int = 72) -> str:
+    return text if len(text) <= most else text[: most - 1].rsplit(" ", 1)[0] + " …"
+
+
+def _legend():
+    from matplotlib.lines import Line2D
+
+    def mark(label: str, marker: str, colour: str, face: str | None = None):
+        return Line2D(
+            [], [], marker=marker, ls="none", ms=5.5, mec=colour, mfc=face or colour, label=label
+        )
+
+    yield from (mark(verdict, "s", SHADE[verdict]) for verdict in VERDICTS)
+    yield mark("check shown", "o", INK["shown"])
+    yield mark("not shown", "o", INK["not shown"], "none")
+    yield mark("the opposite shown", "X", INK["opposite"])
+    yield mark("not done", "_", INK["not done"])
