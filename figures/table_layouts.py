@@ -73,6 +73,7 @@ HEADS = {
 RULE = ("optimizer", "regularizer", "strength")
 LOSSES = ("train_loss", "test_loss")
 VALIDATION = ("train_loss", "val_loss", "top1_val_error", "top5_val_error", "sparsity_by_gamma")
+BOTH = {"train_loss": "train_loss", "test_loss": "test_loss"}
 ONE_CROP = {"sparsity_by_gamma": "sparsity_gamma", "top1_val_error": "test_error"}
 CIFAR = {"sparsity_by_gamma": "sparsity_gamma", "test_error": "test_error"}
 BASICNET = tuple(f"C{i}" for i in range(1, 8))
@@ -94,15 +95,16 @@ LAYOUTS = {
         "BasicNet on CIFAR100: sparsity by γ of each layer, in percent",
         "table02_layers", (*RULE, "dataset"),
         (*LOSSES, "test_error", *BASICNET, "total", "params_pruned_percent", "pruned_test_error"),
-        {"test_error": "test_error", **{name: name for name in BASICNET},
-         "total": "sparsity_gamma"},
+        {**BOTH, "test_error": "test_error", **{name: name for name in BASICNET},
+         "total": "sparsity_gamma", "params_pruned_percent": "prunable",
+         "pruned_test_error": "test_error_zeroed"},
         "Features: 64, 128, 128, 256, 256, 512, 512; 1856 in all, with 4,649,664 parameters in "
         "the convolutions.",
     ),
     "table03": Layout(
         "BasicNet on CIFAR10 and CIFAR100: batch size",
         "table03", (*RULE, "dataset", "batch_size"),
-        (*LOSSES, "test_error", "sparsity_by_gamma"), CIFAR,
+        (*LOSSES, "test_error", "sparsity_by_gamma"), {**BOTH, **CIFAR},
     ),
     "table04": Layout(
         "BasicNet on TinyImageNet: batch size",
@@ -115,7 +117,7 @@ LAYOUTS = {
     "table06": Layout(
         "BasicNet on CIFAR10 and CIFAR100: width of the network",
         "table06", ("net_config", *RULE, "dataset", "batch_size"),
-        (*LOSSES, "test_error", "sparsity_by_gamma"), CIFAR,
+        (*LOSSES, "test_error", "sparsity_by_gamma"), {**BOTH, **CIFAR},
     ),
     "table07": Layout(
         "VGG-16 on CIFAR10 and CIFAR100: sparsity by γ of each layer, in percent",
@@ -139,7 +141,8 @@ LAYOUTS = {
     "table10": Layout(
         "VGG-19 on CIFAR10 and CIFAR100: features pruned, error after pruning",
         "table10", ("method", *RULE, "dataset", "batch_size"),
-        ("features_pruned_percent", "test_error_after_pruning"), SHARE,
+        ("features_pruned_percent", "test_error_after_pruning"),
+        {**SHARE, "test_error_after_pruning": "test_error_zeroed"},
         "liu_14: Liu et al. [14].",
     ),
 }  # fmt: skip

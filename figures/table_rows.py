@@ -16,6 +16,7 @@ from regdyn.checks import choose
 __all__ = ["Ours", "Row", "Table", "build"]
 
 DATA = files("figures") / "data"
+LEDGER = ("reproduce-runs.csv", "reproduce-explicit.csv")
 ROW_KEYS = ("dataset", "optimizer", "regularizer", "strength", "batch_size")
 
 
@@ -73,7 +74,8 @@ def build(name: str) -> Table:
     r"""A table of the paper with our counterparts, from the files kept with the code.
 
     ``figures/data/counterparts.csv`` says which recipe stands beside which row. One that names no
-    strength belongs to no row: it gets its own, after the rows of its rule and regulariser.
+    strength belongs to no row: it gets its own, after the rows of its rule and regulariser. An
+    experiment of the ledger needs no setting there: it is the command that trains it.
 
     Parameters
     ----------
@@ -112,7 +114,8 @@ def _insert(rows: list[Row], pair: dict[str, str], layout: Layout) -> None:
     last = [i for i, row in enumerate(rows) if rule.items() <= row.printed.items()]
     if not last:
         raise ValueError(f"counterpart {pair['recipe']!r}: no row has its rule and regulariser.")
-    rows.insert(last[-1] + 1, Row(rule, _ours(pair, layout)))
+    batch = {"batch_size": pair["batch_size"]} if pair["batch_size"] else {}
+    rows.insert(last[-1] + 1, Row({**rule, **batch}, _ours(pair, layout)))
 
 
 def _ours(pair: dict[str, str], layout: Layout) -> Ours:
@@ -126,7 +129,8 @@ def _ours(pair: dict[str, str], layout: Layout) -> Ours:
     }
     sd = {theirs: stdev(some) for theirs, some in values.items() if len(some) > 1}
     means = {theirs: mean(some) for theirs, some in values.items()}
-    return Ours(pair["recipe"], pair["setting"], pair["why"], len(runs), means, sd)
+    setting = pair["setting"] or _flags()[pair["recipe"]]
+    return Ours(pair["recipe"], setting, pair["why"], len(runs), means, sd)
 
 
 def _counterparts(name: str) -> list[dict[str, str]]:
@@ -135,9 +139,25 @@ def _counterparts(name: str) -> list[dict[str, str]]:
 
 @cache
 def _runs() -> list[dict[str, str]]:
-    """Every run that is kept with the code."""
+    """Every run that is kept with the code; of two lists with a recipe, that of the ledger."""
     names = sorted(entry.name for entry in DATA.iterdir())
-    return [run for name in names if _holds_runs(name) for run in _read(name)]
+    first = [_of_ledger(row) for name in names if name in LEDGER for row in _read(name)]
+    known = {run["recipe"] for run in first}
+    rest = [run for name in names if _holds_runs(name) for run in _read(name)]
+    return first + [run for run in rest if run["recipe"] not in known]
+
+
+def _of_ledger(row: dict[str, str]) -> dict[str, str]:
+    """A run of `cnn.reproduce` with the columns of a sweep's: a column for each layer."""
+    shares = row.get("layers", "").split()
+    layers = {f"C{i}": share for i, share in enumerate(shares, 1)}
+    return {**row, **layers, "recipe": row["name"], "failure": ""}
+
+
+@cache
+def _flags() -> dict[str, str]:
+    """What trains each experiment of the ledger."""
+    return {row["name"]: f"cnn.train {row['flags']}" for row in _read("experiments.csv")}
 
 
 def _holds_runs(name: str) -> bool:

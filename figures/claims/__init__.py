@@ -7,6 +7,7 @@
 `of_ours`     claims that go beyond the paper, in the same form
 `ledger`      verdicts: the rows of ``claims.csv``
 `page`        the same for readers: ``docs/claims.md`` and a picture
+`runs_page`   every experiment with its numbers: ``docs/runs.md``
 `written`     all files of ``python -m figures claims``
 ============  ==========================================================================
 

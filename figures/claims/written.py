@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from figures.claims import ledger, page
+from figures.claims import ledger, page, runs_page
 from figures.claims.recorded import Recorded
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ OUT = Path("results") / "reproduce"
 
 
 def files(refresh: bool) -> dict[str, str | Figure]:
-    """The ledger, by name of file: two tables, the page of the docs, the picture.
+    """The ledger, by name of file: two tables, two pages of the docs, the picture.
 
     Parameters
     ----------
@@ -34,6 +34,7 @@ def files(refresh: bool) -> dict[str, str | Figure]:
         "claims.csv": page.table(claims),
         "beyond.csv": page.table(beyond),
         "claims.md": page.markdown(claims, beyond, runs),
+        "runs.md": runs_page.markdown(runs),
         "claims": page.draw(claims + beyond),
     }
 
