@@ -20,7 +20,7 @@ from regdyn.checks import integer, shown
 # Streams of random numbers. Of the dial seed; those of test images are TEST higher:
 SPLIT, SUBSET, WHOSE_LABEL, WHICH_LABEL, CLUTTER, NOISE, MOMENTS = range(100, 107)
 TEST = 100
-WAVES, GRAIN = 107, 108  # of a texture
+PARTNERS, WAVES, GRAIN = range(107, 110)  # of pairs, and of a texture
 # of the seed of the order of images:
 ORDER = 300
 

@@ -13,8 +13,6 @@ from regdyn.checks import shown
 LABELS = (2, 10, 100)
 UPPER = (0, 2, 3, 4, 6)
 """Fashion-MNIST's T-shirt, pullover, dress, coat and shirt."""
-PARTNERS = 107
-"""Stream of random numbers of the training set; that of the test set is TEST higher."""
 
 
 def of(source: Source, labels: int) -> Source:
@@ -33,8 +31,8 @@ def of(source: Source, labels: int) -> Source:
     """
     if labels not in LABELS:
         raise ValueError(f"labels must be 2, 10 or 100, not {shown(labels)}.")
-    train = _paired(source.train, labels, PARTNERS)
-    test = _paired(source.test, labels, PARTNERS + dials.TEST)
+    train = _paired(source.train, labels, dials.PARTNERS)
+    test = _paired(source.test, labels, dials.PARTNERS + dials.TEST)
     return source._replace(train=train, test=test, classes=labels, flip=False)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cnn import pairs
+from cnn import dials, pairs
 from cnn.sources import Images, Source
 
 
@@ -44,7 +44,7 @@ def test_both_garments_keep_their_pixels():
     x = np.random.default_rng(2).integers(0, 256, (100, 1, 28, 28)).astype(np.uint8)
     y = np.tile(np.arange(10), 10)
     made = pairs.of(Source(Images(x, y), Images(x, y), 10, 1, 28, True), 100)
-    right = pairs.partners(y, pairs.PARTNERS)
+    right = pairs.partners(y, dials.PARTNERS)
     expected = np.rint(x.reshape(100, 28, 14, 2).mean(-1)).astype(np.uint8)
     assert np.array_equal(made.train.x[:, 0, :, :14], expected)
     assert np.array_equal(made.train.x[:, 0, :, 14:], expected[right])

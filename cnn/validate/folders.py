@@ -31,8 +31,16 @@ def load(folder: Path) -> tuple[Run, Config]:
 
 
 def of(ds: Any, config: Config) -> Run:
-    """The record `ds` of a run with these settings."""
+    """The record `ds` of a run with these settings.
+
+    Raises
+    ------
+    ValueError
+        If gamma was penalised besides (`gamma_l1`), which no law of the forecast knows.
+    """
     optim = config.optim
+    if optim.gamma_l1:
+        raise ValueError(f"gamma_l1 must be 0 for a forecast, not {optim.gamma_l1:g}.")
     drops = () if config.drop is None else (config.drop,)
     scale = schedule_factors(StepDecay(drops), config.steps)
     lam = 0.0 if optim.reg == "none" else optim.lam
