@@ -3,20 +3,26 @@
 import json
 import re
 import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import pytest
+import tyro
 import xarray as xr
 
-from cnn.config import Config, DataConfig, ModelConfig
+from cnn.config import Config, DataConfig, ModelConfig, OptimConfig
+from cnn.reproduce import after, explicit, pruning
 from cnn.reproduce import collect as module
 from cnn.reproduce import experiments as listed
 from cnn.reproduce.__main__ import main
 from cnn.reproduce.collect import FILTERS, RUNS, collect
 from cnn.reproduce.experiments import TIERS, chosen, experiments
 from cnn.train import train
+from cnn.validate import folders
 
 RULE = re.compile(r"^[^/]+/(sgd|adam|amsgrad|adagrad|adadelta|rmsprop)-(none|(l2|wd)-([\d.e-]+))$")
 
@@ -128,3 +134,64 @@ def test_a_run_of_other_settings_is_refused(trained, tmp_path):
     other = planned[1]._replace(config=Config(**{**vars(planned[1].config), "batch": 40}))
     with pytest.raises(ValueError, match="holds another run: its batch is 20, not 40"):
         collect([other], out, tmp_path)
+
+
+# Pruned after training ----------------------------------------------------------------------------
+
+
+def finished(out, name, seed=0):
+    folder = out / name / f"seed-{seed}"
+    folder.mkdir(parents=True)
+    (folder / "summary.json").write_text("{}")
+
+
+def test_what_is_pruned_names_experiments_and_flags_that_exist():
+    known = {one.name: one for one in experiments()}
+    names = [one.name for one in after.listed()]
+    assert len(set(names)) == len(names) and not set(names) & set(known)
+    for one in after.listed():
+        assert {one.run, one.like} - {""} <= set(known)
+        assert all(set(one.seeds) <= set(known[name].seeds) for name in (one.run, one.like) if name)
+        words = one.command(Path("out"), 2)[3:]
+        parsed = tyro.cli(explicit.Settings, args=words)
+        pruning.check(parsed.pruning)
+        assert parsed.run == Path("out") / one.run / "seed-2"
+        if one.like:
+            assert parsed.pruning.per_layer_of == Path("out") / one.like / "seed-2"
+
+
+def test_only_finished_runs_are_pruned_and_only_once(tmp_path, monkeypatch):
+    rows = [
+        after.Pruned("explicit/a", "base", "", "--method implicit", (0, 1)),
+        after.Pruned("explicit/b", "base", "other", "--method l1-norm", (0,)),
+    ]
+    monkeypatch.setattr(after, "listed", lambda: rows)
+    asked = []
+
+    def run(words, **_):
+        asked.append(words[words.index("--out") + 1])
+        finished(tmp_path, "explicit/a")
+        return subprocess.CompletedProcess(words, 0, "test error: 1 %\nwritten\n", "")
+
+    monkeypatch.setattr(after.subprocess, "run", run)
+    said = []
+    finished(tmp_path, "base")
+    assert after.prune(tmp_path, say=said.append) == []
+    assert asked == [str(tmp_path / "explicit/a/seed-0")]
+    assert said == ["1 networks to prune", "explicit/a seed 0: test error: 1 %"]
+    assert after.prune(tmp_path, say=said.append) == [] and len(asked) == 1
+
+
+def test_a_failure_is_told_with_its_sentence(tmp_path, monkeypatch):
+    row = after.Pruned("explicit/a", "base", "", "--method implicit", (0,))
+    monkeypatch.setattr(after, "listed", lambda: [row])
+    ended = subprocess.CompletedProcess([], 2, "", "error: no checkpoint.\n")
+    monkeypatch.setattr(after.subprocess, "run", lambda *_, **__: ended)
+    finished(tmp_path, "base")
+    assert after.prune(tmp_path, say=str) == ["explicit/a seed 0: error: no checkpoint."]
+
+
+def test_forecasts_refuse_runs_with_a_penalty_on_gamma():
+    config = replace(Config(), optim=OptimConfig(gamma_l1=1e-3))
+    with pytest.raises(ValueError, match=r"gamma_l1 must be 0 for a forecast, not 0\.001"):
+        folders.of(None, config)
