@@ -9,15 +9,31 @@ from functools import cache
 from importlib.resources import files
 from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from figures import provenance_read, provenance_revision
 from figures.provenance_read import Line
 
-__all__ = ["LINES", "REST", "ROOT", "WORDS", "Entry", "Row", "collect", "rows", "summary", "table"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "LINES",
+    "REST",
+    "ROOT",
+    "SECTIONS",
+    "WORDS",
+    "Entry",
+    "Row",
+    "collect",
+    "rows",
+    "written",
+]
 
 ROOT = Path(__file__).parents[1]
-DATA, LINES = "provenance.csv", "provenance-lines.csv"
+DATA = "provenance.csv"
+LINES, SECTIONS = "provenance-lines.csv", "provenance.txt"
+"""What is written: a row for each line of a page, and what is printed."""
 REST = "*"
 """The section of a row that stands for all of a page that no other row names."""
 WORDS = {
@@ -133,6 +149,20 @@ def _revisions(root: Path) -> Callable[[str, str, Line], str]:
         return NONE if source in WORDS else of_file(source)
 
     return revision
+
+
+def written(refresh: bool) -> dict[str, str | Figure]:
+    """What ``python -m figures provenance`` writes, by name of file; the summary is printed, too.
+
+    Parameters
+    ----------
+    refresh : bool
+        Changes nothing: pages and revisions are read anew every time.
+    """
+    entries = collect()
+    said = summary(entries)
+    print(said)
+    return {LINES: table(entries), SECTIONS: said + "\n"}
 
 
 def table(entries: Iterable[Entry]) -> str:

@@ -11,8 +11,9 @@ from importlib.util import find_spec
 import pytest
 import xarray as xr
 
+from figures import __main__ as program
 from figures import provenance, provenance_read, provenance_revision
-from figures.provenance import REST, ROOT, WORDS, Row
+from figures.provenance import REST, ROOT, SECTIONS, WORDS, Row
 
 ROWS = provenance.rows()
 PAGES = provenance_read.pages(ROOT)
@@ -94,7 +95,7 @@ def test_recorded_results_that_a_page_links_stand_in_its_rows():
         for target in re.findall(
             r"\]\((?:\.\./)*((?:figures|sims)/data/[\w.-]+\.(?:csv|nc))\)", text
         ):
-            assert target in named, (page, target)
+            assert target in named or target.endswith(provenance.DATA), (page, target)
 
 
 # Which numbers are seen --------------------------------------------------------------------------
@@ -190,6 +191,34 @@ def test_the_written_table_reads_back(checkout):
     assert {row["command"] for row in back} == {"a, b"}
 
 
-def test_without_the_pages_it_says_so(tmp_path):
-    with pytest.raises(ValueError, match=r"^provenance reads README\.md and docs/"):
-        provenance.collect(tmp_path)
+@pytest.fixture
+def command(monkeypatch, tmp_path):
+    """``python -m figures NAME --out ...`` as of another checkout; exit code and folder."""
+
+    def run(name, root):
+        monkeypatch.setattr(provenance.collect, "__defaults__", (root, None))
+        return program.main([name, "--out", str(tmp_path / "out")]), tmp_path / "out"
+
+    return run
+
+
+def test_the_command_writes_every_line_and_prints_the_sections(command, checkout, capsys):
+    code, out = command("provenance", checkout)
+    said = capsys.readouterr().out
+    assert code == 0 and {path.name for path in out.iterdir()} == {provenance.LINES, SECTIONS}
+    text = (out / SECTIONS).read_text(encoding="utf-8")
+    assert said.startswith(text) and "One: NO SOURCE" not in text and "README.md" in text
+    assert len((out / provenance.LINES).read_text(encoding="utf-8").splitlines()) == 5
+
+
+def test_an_installed_package_has_no_pages_and_says_so(command, tmp_path, capsys):
+    code, out = command("provenance", tmp_path)
+    assert code == 2 and not out.exists()
+    assert capsys.readouterr().err.startswith("error: provenance reads README.md and docs/, which")
+
+
+def test_all_figures_do_not_mean_the_pages(monkeypatch, tmp_path):
+    drawn = []
+    monkeypatch.setattr(program, "_draw", lambda entries, _: drawn.extend(entries) or 0)
+    assert program.main(["all", "--out", str(tmp_path)]) == 0
+    assert [*program.FIGURES] == [*drawn, "provenance"]
