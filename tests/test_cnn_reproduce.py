@@ -81,9 +81,9 @@ def trained(tmp_path_factory):
     base = Config(data=DataConfig(images=80), batch=20, steps=20, threads=1)
     wide = Config(**{**vars(base), "model": ModelConfig(width=0.0625)})
     narrow = Config(**{**vars(base), "model": ModelConfig(width=0.03125)})
-    planned = [One("pairs10/adam-l2-1", narrow, (0, 1)), One("b", wide, (0,))]
-    for one in planned:
-        train(one.config, out / one.name / "seed-0", plot=False)
+    planned = [One("pairs10/adam-l2-1", narrow, (0, 1, 2)), One("b", wide, (0,))]
+    for one, seed in ((planned[0], 0), (planned[0], 1), (planned[1], 0)):
+        train(replace(one.config, seed=seed), out / one.name / f"seed-{seed}", plot=False)
     return planned, out
 
 
@@ -91,7 +91,8 @@ def test_what_is_kept_is_what_the_runs_found(trained, tmp_path):
     planned, out = trained
     collect(planned, out, tmp_path)
     rows = pd.read_csv(tmp_path / RUNS, dtype={"layers": str})
-    assert list(rows["name"]) == ["pairs10/adam-l2-1", "b"]  # seed 1 of the first was not run
+    assert list(rows["name"]) == ["pairs10/adam-l2-1"] * 2 + ["b"]  # seed 2 was not run
+    assert list(rows["seed"]) == [0, 1, 0]
     summary = json.loads((out / "b" / "seed-0" / "summary.json").read_text())
     row = rows.set_index("name").loc["b"]
     assert row["test_error"] == pytest.approx(summary["test_error"], rel=1e-3)
@@ -100,7 +101,7 @@ def test_what_is_kept_is_what_the_runs_found(trained, tmp_path):
     assert np.allclose([float(x) for x in row["layers"].split()], layers, rtol=1e-3)
 
     with xr.open_dataset(tmp_path / FILTERS) as ds, xr.open_dataset(out / "b/seed-0/run.nc") as run:
-        gamma = ds["gamma"].values[1]
+        gamma = ds["gamma"].values[2]
         assert np.allclose(gamma, run["gamma"].values[-1], rtol=1e-3, atol=0)
         narrow = ds.isel(run=0)
         filters = int((narrow["layer"] > 0).sum())
@@ -122,8 +123,8 @@ def test_runs_that_are_not_at_hand_stay(trained, tmp_path):
     collect(planned, both, kept)
     assert (kept / RUNS).read_text() == before
     with xr.open_dataset(kept / FILTERS) as ds:
-        assert list(ds["name"].values) == ["pairs10/adam-l2-1", "b"]
-        assert not np.isnan(ds["gamma"].values[1]).any()
+        assert list(ds["name"].values) == ["pairs10/adam-l2-1"] * 2 + ["b"]
+        assert not np.isnan(ds["gamma"].values[2]).any()
     shutil.rmtree(both / "pairs10")
     collect(planned[1:], both, kept)  # what is no experiment any more goes
     assert list(pd.read_csv(kept / RUNS)["name"]) == ["b"]

@@ -11,6 +11,7 @@ Runs that were kept before, and whose folders are not at hand, stay.
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -94,7 +95,8 @@ def _finished(planned: list[Any], out: Path) -> Iterator[Finished]:
     """The same of training runs, which must be those that are listed."""
     configs = {one.name: one.config for one in planned}
     for run in _done(planned, out):
-        child.state(configs[run.name], run.folder)  # raises if it is a run of other settings
+        config = replace(configs[run.name], seed=run.seed)
+        child.state(config, run.folder)  # raises if it is a run of other settings
         yield run
 
 
