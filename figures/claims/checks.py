@@ -1,10 +1,16 @@
 r"""What a check is: one comparison of recorded runs, and when it counts as shown.
 
-Said once, for all: A difference is **shown** if Welch's t-test rejects its absence, one-sided, at
-`LEVEL`; that two numbers are **the same** if two such tests reject that they differ by more than a
-margin (TOST). A standard deviation below the measure's floor counts as the floor: three equal runs
-do not prove that there is no noise. Errors are **comparable** if their means differ by no more than
-1 point or one standard deviation, whichever is larger.
+Said once, for all:
+
+* A **difference** is shown if Student's t-test (pooled variance) rejects its absence, one-sided,
+  at `LEVEL`; its opposite, if the same test rejects it the other way. That two numbers are **the same**
+  is shown if two such tests reject that they differ by more than a margin (TOST). A pooled standard
+  deviation below the measure's floor counts as the floor: equal runs do not prove that there is no
+  noise. Else it is **undecided**.
+* A **limit** is a rule without a test: shown if every single run is on its side, the opposite if
+  their mean is on the other.
+* Errors are **comparable** if their means differ by no more than 1 point or one standard deviation,
+  whichever is larger.
 """
 
 from __future__ import annotations
@@ -72,11 +78,6 @@ class Group:
     def sd(self) -> float:
         return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else float("nan")
 
-    @property
-    def variance(self) -> float:
-        """Of the mean, with the floor."""
-        return max(self.sd, self.floor) ** 2 / len(self.values)
-
     def __str__(self) -> str:
         return f"{self.name} {self.mean:.3g} ± {self.sd:.2g} (n {len(self.values)})"
 
@@ -102,16 +103,14 @@ def _group(runs: Recorded, name: str, what: Measure) -> Group:
     return Group(name, values, what.floor)
 
 
-def _p_above(difference: float, *groups: Group) -> float:
-    """One-sided p of Welch's test that the difference of means (or a mean, of one group) is 0."""
+def _p_above(difference: float, one: Group, other: Group) -> float:
+    """One-sided p of Student's test that the difference of their means is 0."""
     from scipy import stats
 
-    variances = [one.variance for one in groups]
-    total = sum(variances)
-    freedom = total**2 / sum(
-        v**2 / (len(one.values) - 1) for v, one in zip(variances, groups, strict=True)
-    )
-    return float(stats.t.sf(difference / np.sqrt(total), freedom))
+    a, b = len(one.values), len(other.values)
+    pooled = ((a - 1) * one.sd**2 + (b - 1) * other.sd**2) / (a + b - 2)
+    sd = max(np.sqrt(pooled), one.floor)
+    return float(stats.t.sf(difference / (sd * np.sqrt(1 / a + 1 / b)), a + b - 2))
 
 
 def _outcome(p: float, p_other: float, text: str, *groups: Group) -> Outcome:
@@ -163,25 +162,25 @@ def differ(a: str, b: str, what: Measure = GAMMA) -> Check:
 
 
 def at_least(a: str, limit: float, what: Measure = GAMMA) -> Check:
-    """a has more of it than `limit`."""
-
-    def made(runs: Recorded) -> Outcome:
-        one = _group(runs, a, what)
-        size = one.mean - limit
-        return _outcome(_p_above(size, one), _p_above(-size, one), f"{one}", one)
-
-    return Check(f"{what.label}: {a} above {limit:g}", made)
+    """Every run of a has more of it than `limit`."""
+    return _limit(a, limit, what, 1, "above")
 
 
 def at_most(a: str, limit: float, what: Measure = GAMMA) -> Check:
-    """a has less of it than `limit`."""
+    """Every run of a has less of it than `limit`."""
+    return _limit(a, limit, what, -1, "below")
 
+
+def _limit(a: str, limit: float, what: Measure, sign: int, word: str) -> Check:
     def made(runs: Recorded) -> Outcome:
         one = _group(runs, a, what)
-        size = limit - one.mean
-        return _outcome(_p_above(size, one), _p_above(-size, one), f"{one}", one)
+        holds = bool((sign * (one.values - limit) > 0).all())
+        against = sign * (one.mean - limit) < 0
+        return Outcome(
+            holds, f"{one}", None, against, (one.mean,), (one.sd,), len(one.values), (a,)
+        )
 
-    return Check(f"{what.label}: {a} below {limit:g}", made)
+    return Check(f"{what.label}: {a} {word} {limit:g}", made)
 
 
 def rises(names: tuple[str, ...], what: Measure = GAMMA) -> Check:
@@ -196,8 +195,8 @@ def rises(names: tuple[str, ...], what: Measure = GAMMA) -> Check:
         ]
         first, last = found[0], found[-1]
         p = _p_above(last.mean - first.mean, first, last) if min(steps) > 0 else 1.0
-        against = _p_above(first.mean - last.mean, first, last)
-        return _outcome(p, against, ", ".join(map(str, found)), *found)
+        falls = [_p_above(a.mean - b.mean, a, b) for a, b in itertools.pairwise(found)]
+        return _outcome(p, min(falls), ", ".join(map(str, found)), *found)
 
     return Check(f"{what.label} rises: {', '.join(names)}", made)
 

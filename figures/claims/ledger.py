@@ -26,7 +26,8 @@ class Entry(NamedTuple):
     ----------
     id, section, claim : str
     verdict : str
-        One of `VERDICTS`: all checks that could be done are shown, some, or none.
+        One of `VERDICTS`. All checks that could be done are shown: it holds. Some: in part. None,
+        and the opposite of one at least: it does not hold. None, and all undecided: not tested.
     checks : list of (str, Outcome)
         What each check asks, and what it gave.
     note : str
@@ -68,6 +69,8 @@ class Entry(NamedTuple):
         words = [f"{shown} of {len(self.done)} checks shown"]
         if against:
             words.append(f"the opposite of {against}")
+        if undecided := len(self.done) - shown - against:
+            words.append(f"{undecided} undecided")
         if missing := len(self.checks) - len(self.done):
             words.append(f"{missing} could not be done")
         return f"{', '.join(words)}. {self.note}".strip()
@@ -88,14 +91,22 @@ def beyond(runs: Recorded) -> list[Entry]:
 
 def _entry(key: str, section: str, claim: str, tests, runs: Recorded) -> Entry:
     checks = [(check.about, check(runs)) for check in tests.checks]
-    done = [outcome.holds for _, outcome in checks if outcome.holds is not None]
-    shown = sum(done)
-    verdict = UNTESTED if not done else HOLDS if shown == len(done) else PART if shown else NOT
-    note = tests.note
+    done = [outcome for _, outcome in checks if outcome.holds is not None]
+    verdict, note = _verdict(done), tests.note
     if verdict == UNTESTED:
-        missing = "; ".join(dict.fromkeys(outcome.text for _, outcome in checks))
-        note = getattr(tests, "cost", "") or f"not run: {missing}"
+        missing = dict.fromkeys(outcome.text for _, outcome in checks)
+        note = (
+            getattr(tests, "cost", "")
+            or f"not {'decided' if done else 'run'}: {'; '.join(missing)}"
+        )
     return Entry(key, section, claim, verdict, checks, note)
+
+
+def _verdict(done: list[Outcome]) -> str:
+    shown = sum(bool(outcome.holds) for outcome in done)
+    if not shown:
+        return NOT if any(outcome.against for outcome in done) else UNTESTED
+    return HOLDS if shown == len(done) else PART
 
 
 def _numbers(values: tuple[float, ...]) -> str:
