@@ -56,7 +56,7 @@ def prune(out: Path, *, jobs: int = 1, say: Callable[[str], Any] = print) -> lis
     if waiting:
         say(f"{len(waiting)} networks to prune")
     with ThreadPoolExecutor(jobs) as pool:  # threads wait; the work is in processes
-        done = pool.map(lambda task: _one(*task, out, say), waiting)
+        done = pool.map(lambda task: _one(task[0], task[1], out, say), waiting)
         return [failure for failure in done if failure]
 
 
