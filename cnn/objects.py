@@ -7,7 +7,8 @@ objects, in the same pose and light; what differs is the background:
     objects            black
     objects-cluttered  a texture, before it 8 pieces of objects, lit as the object is
 
-No set is read: they are rendered (about half a minute on one core, a minute with clutter), and kept in ROOT/objects.
+No set is read: they are rendered (about half a minute on one core, a minute with clutter), and kept
+in ROOT/objects.
 """
 
 import contextlib

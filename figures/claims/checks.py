@@ -4,9 +4,9 @@ Said once, for all:
 
 * A **difference** is shown if Student's t-test (pooled variance) rejects its absence, one-sided,
   at `LEVEL`; its opposite, if the same test rejects it the other way. That two numbers are **the
-  same** is shown if two such tests reject that they differ by more than a margin (TOST). A pooled standard
-  deviation below the measure's floor counts as the floor: equal runs do not prove that there is no
-  noise. Else it is **undecided**.
+  same** is shown if two such tests reject that they differ by more than a margin (TOST). A pooled
+  standard deviation below the measure's floor counts as the floor: equal runs do not prove that
+  there is no noise. Else it is **undecided**.
 * A **limit** is a rule without a test: shown if every single run is on its side, the opposite if
   their mean is on the other.
 * Errors are **comparable** if their means differ by no more than 1 point or one standard deviation,
