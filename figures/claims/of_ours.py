@@ -23,11 +23,11 @@ class Ours(NamedTuple):
     note: str = ""
 
 
-def _scaled(name: str, base: str) -> tuple[Check, ...]:
-    return tuple(
-        same(f"digits/scaled/{name}-{scale}", base, MARGIN) for scale in ("half", "double")
-    )
+def _scaled(name: str, base: str, *scales: str) -> tuple[Check, ...]:
+    return tuple(same(f"digits/scaled/{name}-{scale}", base, MARGIN) for scale in scales)
 
+
+BASES = {"adam-l2": L2, "adam-wd": WD, "sgd-l2": SGD}
 
 CLAIMS = {
     "b01": Ours(
@@ -86,8 +86,10 @@ CLAIMS = {
         (more("digits/gamma-init/uniform", L2),),
     ),
     "b11": Ours(
-        "Scaled recipes: the same sparsity at half and at twice the steps",
-        (*_scaled("adam-l2", L2), *_scaled("adam-wd", WD), *_scaled("sgd-l2", SGD)),
+        "Scaled by the product alone: the same sparsity at half and at twice the steps",
+        tuple(
+            check for name, base in BASES.items() for check in _scaled(name, base, "half", "double")
+        ),
         "What is kept: strength x steps (weight decay, SGD); learning rate x steps, the strength, "
         "and steps x (1 - beta2) (Adam with L2). See docs/scaling.md.",
     ),
@@ -120,5 +122,11 @@ CLAIMS = {
     "b15": Ours(
         "The pruned architecture trained from new weights is as good as the collapsed network",
         (same("explicit/adam-l2-1e-2/scratch", L2, 1, ERROR),),
+    ),
+    "b16": Ours(
+        "Scaled with the noise kept, too: the same sparsity at half the steps of twice the batch",
+        tuple(check for name, base in BASES.items() for check in _scaled(name, base, "batch-80")),
+        "Besides, learning rate / batch is kept (SGD), or learning rate squared / batch (Adam, whose "
+        "betas follow). See docs/scaling.md.",
     ),
 }
