@@ -126,7 +126,7 @@ CLAIMS = {
     "b16": Ours(
         "Scaled with the noise kept, too: the same sparsity at half the steps of twice the batch",
         tuple(check for name, base in BASES.items() for check in _scaled(name, base, "batch-80")),
-        "Besides, learning rate / batch is kept (SGD), or learning rate squared / batch (Adam, whose "
+        "Besides, learning rate / batch is kept (SGD), or its square / batch (Adam, whose "
         "betas follow). See docs/scaling.md.",
     ),
 }
