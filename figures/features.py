@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["COURSE", "FILTERS", "Curve", "axes_of_layers", "caption", "counted", "pooled",
-           "rule_of", "runs_of", "said", "set_of", "show", "widths"]  # fmt: skip
+__all__ = ["COURSE", "FILTERS", "Curve", "axes_of_layers", "caption", "counted", "ordered",
+           "pooled", "rule_of", "runs_of", "said", "set_of", "show", "widths"]  # fmt: skip
 
 FILTERS, COURSE = "reproduce-filters.nc", "reproduce-course.nc"
 SETS = {
@@ -54,7 +54,7 @@ def runs_of(data: xr.Dataset, name: str) -> xr.Dataset:
 
 
 def pooled(data: xr.Dataset, name: str, layer: int, variable: str = "universality") -> np.ndarray:
-    r"""The filters of one layer, those of all seeds together, the least first.
+    r"""The filters of one layer, those of all seeds together, seed after seed.
 
     Parameters
     ----------
@@ -81,7 +81,28 @@ def pooled(data: xr.Dataset, name: str, layer: int, variable: str = "universalit
     if found.size == 0 or not np.isfinite(found).all():
         what = "filters" if found.size == 0 else f"finite {variable}"
         raise ValueError(f"run {name!r} has no {what} in layer C{layer}.")
-    return np.sort(found)
+    return found
+
+
+def ordered(data: xr.Dataset, name: str, layer: int) -> tuple[np.ndarray, int]:
+    r"""Universality of the filters of one layer, the least first, and how many are left out.
+
+    Activations are divided by the filter's own largest, so universality does not see how strong
+    they are. A filter with :math:`|\gamma| < 10^{-3}` that some image activates, however weakly,
+    can have a universality of 100. Such filters are left out.
+
+    Returns
+    -------
+    values : ndarray of float
+        Percent of the training images, sorted; 0 for what no image activates.
+    weak : int
+        Number of filters that are left out.
+    """
+    from regdyn.plotting import COLLAPSED
+
+    values = pooled(data, name, layer)
+    weak = (np.abs(pooled(data, name, layer, "gamma")) < COLLAPSED) & (values > 0)
+    return np.sort(values[~weak]), int(weak.sum())
 
 
 def widths(data: xr.Dataset, name: str, layers: tuple[int, ...]) -> list[int]:
@@ -145,19 +166,20 @@ def axes_of_layers(ax: Axes, layers: tuple[int, ...]) -> None:
 def show(ax: Axes, data: xr.Dataset, layers: tuple[int, ...], curves: tuple[Curve, ...]) -> None:
     """The filters of each layer in the order of their universality; the first curve is filled.
 
-    A slot is as wide as all filters of the layer. Below stands how many are at 0, a line for each
-    curve.
+    A slot is as wide as all filters of the layer: what `ordered` leaves out is a gap at its right
+    end. Below stands how many are at 0, a line for each curve.
     """
     axes_of_layers(ax, layers)
     for nth, (name, label, colour) in enumerate(curves):
         for at, layer in enumerate(layers):
-            values = pooled(data, name, layer)
-            edges = at + SLOT * np.linspace(-1, 1, len(values) + 1)
+            values, weak = ordered(data, name, layer)
+            every = len(values) + weak
+            edges = at + SLOT * np.linspace(-1, 1, every + 1)[: len(values) + 1]
             if nth == 0:
                 ax.stairs(values, edges, fill=True, color=colour, alpha=0.25, linewidth=0)
             ax.stairs(
                 values, edges, baseline=None, color=colour, linewidth=1.8,
                 label=label if at == 0 else None,
             )  # fmt: skip
-            share = 100.0 * float(np.mean(values == 0))
+            share = 100.0 * np.count_nonzero(values == 0) / every
             ax.text(at, LINES[nth], said(share), color=colour, ha="center", va="center", fontsize=8)

@@ -22,11 +22,12 @@ BATCHES = (40, 160)
 SETS = ("pairs10", "pairs100")
 PAIR = ("adam-l2-3e-3", "batch/iterations-160")  # of every set: batches of 40, of 160
 CAPTION = (
-    "Filters of layers C4 to C7 in the order of their universality: the percentage of training "
-    "images that activate them. Numbers: filters that none activates (batches of 40 above, of 160 "
-    "below). BasicNet ({widths} filters in C4 to C7) on pairs of Fashion-MNIST images, {rule}, "
-    "the same number of steps for both; all filters of {seeds} together. The paper's Figure 5 "
-    "shows CIFAR10, CIFAR100 and TinyImageNet at a larger scale."
+    "Filters of C4 to C7 in the order of their universality: the percentage of training images "
+    "that activate them. Numbers: filters that none activates (batches of 40 above, of 160 below). "
+    "Gap at the right: filters with |γ| < 1e-3 that images activate, however weakly; universality "
+    "does not see how strongly. BasicNet ({widths} filters in C4 to C7) on pairs of Fashion-MNIST "
+    "images, {rule}, as many steps with either batch; all filters of {seeds} together. The paper's "
+    "Figure 5 shows CIFAR10, CIFAR100 and TinyImageNet at a larger scale."
 )
 
 
