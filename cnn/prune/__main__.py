@@ -1,0 +1,144 @@
+"""Prune the network of a run: ``python -m cnn.prune CHECKPOINT --out DIR``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tyro
+from tyro.conf import Positional
+
+from regdyn.cli import exit_code
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from cnn.data import Data
+    from cnn.prune.pruning import Pruned
+
+IMAGES = 1000  # on which the outputs are compared
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Remove the dead filters of a network that cnn.train trained, exactly, and certify it.
+
+    Writes the narrower network (OUT/pruned.pt) and the certificate (OUT/certificate.txt and .json).
+    """
+
+    checkpoint: Positional[Path]
+    """A checkpoint, or the folder of a run; it is only read."""
+    out: Path | None = None
+    """Folder for the results."""
+    threshold: float = 1e-3
+    """A filter is dead if its BatchNorm's |gamma| is below."""
+    dry_run: bool = False
+    """Only say what would go."""
+    threads: int = 1
+    """CPU threads, which the latency depends on."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code (2 for bad input)."""
+    return exit_code(lambda: _main(tyro.cli(Settings, prog="python -m cnn.prune", args=argv)))
+
+
+def _main(settings: Settings) -> int:
+    import torch
+
+    from cnn.prune.plan import plan
+    from regdyn.checks import finite, integer
+
+    if settings.out is None and not settings.dry_run:
+        raise ValueError("give --out DIR for the results, or --dry-run.")
+    if settings.out is not None and (settings.out / "certificate.json").exists():
+        raise ValueError(f"{str(settings.out)!r} holds results: take another --out.")
+    finite("--threshold", settings.threshold, 0.0)
+    torch.set_num_threads(integer("--threads", settings.threads, 1))
+    model, images = _network(settings.checkpoint)
+    given = _given(model, images)
+    if settings.dry_run:
+        _show(plan(model, given, settings.threshold).layers)
+        return 0
+    pruned = _pruned(model, images, given, settings.threshold)
+    _show(pruned.certificate.layers)
+    print(pruned.certificate)
+    _write(pruned, settings.out)  # type: ignore[arg-type]
+    print(f"written to {settings.out}{os.sep}: pruned.pt, certificate.txt, certificate.json")
+    return 0
+
+
+def _network(path: Path) -> tuple[nn.Module, Data]:
+    """The network of a checkpoint, in evaluation mode, and the images of its run."""
+    import torch
+
+    from cnn import checkpoint, data, models
+
+    entry = checkpoint.read(path / checkpoint.LAST if path.is_dir() else path)
+    config = checkpoint.config_of(entry)
+    images = data.load(config.data)
+    model = models.build(
+        config.model, channels=images.channels, classes=images.classes, size=images.size
+    )
+    model.load_state_dict(entry["model"])
+    layout = torch.channels_last if config.channels_last else torch.contiguous_format
+    return model.to(memory_format=layout).eval(), images  # type: ignore[call-overload]
+
+
+def _given(model: nn.Module, images: Data) -> Tensor:
+    """The first test images."""
+    import torch
+
+    from cnn.evaluation import batches
+
+    found: list[Tensor] = []
+    for x, _ in batches(model, images.test, IMAGES):
+        found.append(x)
+        if sum(map(len, found)) >= IMAGES:
+            break
+    return torch.cat(found)[:IMAGES]
+
+
+def _pruned(model: nn.Module, images: Data, given: Tensor, threshold: float) -> Pruned:
+    """Prune, and put the test error before and after into the certificate."""
+    from cnn.measure import evaluate
+    from cnn.prune import prune
+
+    pruned = prune(model, given, threshold)
+    before, after = (evaluate(net, images.test) for net in (model, pruned.model))
+    pruned.certificate.notes.append(
+        f"test error on {before.images:,} images: {before.error:.2f} % -> {after.error:.2f} %"
+    )
+    return pruned
+
+
+def _show(layers: list[tuple[str, int, int]]) -> None:
+    for path, before, after in layers:
+        print(f"{path:>24}: {before - after} of {before} filters go")
+    filters, kept = sum(before for _, before, _ in layers), sum(after for *_, after in layers)
+    print(f"{'together':>24}: {filters - kept} of {filters}")
+
+
+def _write(pruned: Pruned, out: Path) -> None:
+    """Three files, each whole or not at all; the certificate last."""
+    import torch
+
+    from cnn.checkpoint import whole
+    from regdyn import store
+
+    with store.folder(out) as folder:
+        with whole(folder / "pruned.pt") as name:
+            torch.save(pruned.model, name)
+        for file, text in (
+            ("certificate.txt", str(pruned.certificate)),
+            ("certificate.json", pruned.certificate.json()),
+        ):
+            with whole(folder / file) as name:
+                Path(name).write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

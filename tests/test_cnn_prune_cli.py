@@ -1,0 +1,77 @@
+"""python -m cnn.prune: what it prints, what it writes, what it refuses."""
+
+import json
+
+import pytest
+import torch
+
+from cnn import checkpoint, data, models
+from cnn.checkpoint import Run
+from cnn.config import Config, DataConfig, ModelConfig
+from cnn.measure import evaluate
+from cnn.optim import Update
+from cnn.prune.__main__ import main
+from cnn.record import Recorder
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The folder of a run whose second layer has two dead filters, one with a positive beta."""
+    config = Config(
+        model=ModelConfig(widths=(4, 6), pools=(1,)), data=DataConfig("digits"), steps=10
+    )
+    torch.manual_seed(0)
+    model = models.build(config.model, channels=1, classes=10, size=8)
+    with torch.no_grad():
+        model.features.C1.bn.weight[:2], model.features.C1.bn.bias[0] = 0, 0.7
+    written = Run(config, model, Update(model, config.optim), Recorder(model, steps=10))
+    folder = tmp_path_factory.mktemp("run")
+    checkpoint.write(written.state_dict(), folder / checkpoint.LAST)
+    return folder, model
+
+
+def test_it_writes_the_narrower_network_and_its_certificate(run, tmp_path, capsys):
+    folder, model = run
+    assert main([str(folder / checkpoint.LAST), "--out", str(tmp_path / "out")]) == 0
+    shown = capsys.readouterr().out
+    assert "features.C1.conv: 2 of 4 filters go" in shown and "0 predictions flipped" in shown
+    pruned = torch.load(tmp_path / "out" / "pruned.pt", weights_only=False)
+    assert pruned.features.C1.conv.out_channels == 2
+    images = data.load(DataConfig("digits"))
+    assert evaluate(pruned, images.test).error == evaluate(model, images.test).error
+    entry = json.loads((tmp_path / "out" / "certificate.json").read_text())
+    assert (entry["before"]["filters"], entry["after"]["filters"]) == (10, 8)
+    assert entry["differences"][0]["count"] == 360
+    assert (tmp_path / "out" / "certificate.txt").read_text() in shown
+    assert main([str(folder), "--out", str(tmp_path / "out")]) == 2
+    assert "holds results: take another --out." in capsys.readouterr().err
+
+
+def test_a_dry_run_writes_nothing(run, capsys):
+    folder, _ = run
+    before = sorted(folder.iterdir())
+    assert main([str(folder), "--dry-run", "--threshold", "2"]) == 0
+    shown = capsys.readouterr().out
+    assert "C1.conv: 3 of 4 filters go" in shown and "together: 8 of 10" in shown
+    assert sorted(folder.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        ([], "give --out DIR for the results, or --dry-run."),
+        (["--dry-run", "--threshold", "-1"], "--threshold must be a finite number >= 0, not -1.0."),
+        (["--dry-run", "--threads", "0"], "--threads must be a whole number >= 1, not 0."),
+    ],
+)
+def test_bad_input_is_refused_in_one_sentence(run, capsys, words, message):
+    folder, _ = run
+    assert main([str(folder), *words]) == 2
+    assert capsys.readouterr().err == f"error: {message}\n"
+
+
+def test_a_missing_checkpoint_is_named(tmp_path, capsys):
+    assert main([str(tmp_path / "none.pt"), "--dry-run"]) == 2
+    assert "there is no checkpoint" in capsys.readouterr().err
