@@ -46,11 +46,10 @@ def runs_of(data: xr.Dataset, name: str) -> xr.Dataset:
     ValueError
         If the data hold no run of this name.
     """
-    from regdyn.checks import choose
-
-    names = data["name"].values.astype(str)
-    choose("run", name, dict.fromkeys(names.tolist()))
-    return data.isel(run=np.flatnonzero(names == name))
+    rows = np.flatnonzero(data["name"].values.astype(str) == name)
+    if rows.size == 0:
+        raise ValueError(f"there is no recorded run {name!r}: python -m cnn.reproduce trains it.")
+    return data.isel(run=rows)
 
 
 def pooled(data: xr.Dataset, name: str, layer: int, variable: str = "universality") -> np.ndarray:

@@ -219,7 +219,7 @@ def test_a_network_without_a_living_filter_has_a_dash():
     ],
 )
 def test_a_run_that_is_missing_is_named(draw, data, name):
-    with pytest.raises(ValueError, match=f"unknown run '{name}'"):
+    with pytest.raises(ValueError, match=f"no recorded run '{name}'"):
         draw(data.isel(run=data["name"].values != name))
 
 
