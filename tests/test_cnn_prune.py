@@ -351,6 +351,16 @@ def test_the_certificate_counts_and_times():
     assert "filters: 14 -> 12 (-14.3 %)" in str(certificate)
 
 
+@pytest.mark.parametrize("name, added", [("branches", {Shift}), ("densenet", {Border, Shift})])
+def test_torch_export_takes_the_pruned_network_at_any_batch(name, added):
+    model = net(name)
+    pruned = prune(model, images(), latency=False).model
+    batch = torch.export.Dim("batch", min=2, max=64)
+    exported = torch.export.export(pruned, (images(),), dynamic_shapes=({0: batch},)).module()
+    assert {type(m) for m in pruned.modules()} >= added
+    assert relative(model, exported, images(n=7)) <= EXACT
+
+
 # What is refused ----------------------------------------------------------------------------------
 
 
