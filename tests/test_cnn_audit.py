@@ -14,6 +14,7 @@ from torch import nn
 from cnn.audit import Coupled, Decoupled, audit_decay, quiet, readers, register
 from cnn.audit.__main__ import main
 from cnn.audit.decays import COUPLED, DECOUPLED, L2, NONE, UNKNOWN, Adaptive
+from cnn.audit.views import number
 from cnn.config import Config, ModelConfig, OptimConfig
 from cnn.train import train
 from regdyn import rules
@@ -340,6 +341,14 @@ def test_an_optimizer_from_elsewhere(own_readers, kind, rule, reader):
     assert row.half_life_steps == pytest.approx(seen, rel=1e-3)
 
 
+def test_a_reader_that_returns_something_else(own_readers):
+    register(Lion, lambda group, state: 0.1)
+    with pytest.raises(ValueError, match=r"reader of Lion must give .* not 0\.1"):
+        row_of(Lion, {})
+    with pytest.raises(ValueError, match="by_hand must give"):
+        row_of(O.SGD, {"lr": 0.1}, by_hand={0: 0.1})
+
+
 def test_a_subclass_is_known_only_as_long_as_it_keeps_the_step():
     assert row_of(NamedSGD, {"lr": 0.1, **WD}).shrink == row_of(O.SGD, {"lr": 0.1, **WD}).shrink
     row = row_of(MySGD, {"lr": 0.1, **WD})
@@ -613,6 +622,12 @@ def test_the_views_show_the_same():
     none = audit_decay(O.SGD(model.parameters(), lr=0.1), model)
     assert json.loads(none.json())["rows"][0]["half_life_steps"] is None
     assert "never" in none.text() and "epochs" not in none.text()
+
+
+def test_numbers_for_a_person():
+    given = [math.nan, math.inf, 0.0, 1e-7, 0.01234, 999.7, 6_931_471.2, 2e15]
+    said = ["?", "never", "0", "1e-07", "0.0123", "1,000", "6,931,471", "2e+15"]
+    assert [number(value) for value in given] == said
 
 
 @pytest.fixture(scope="module")

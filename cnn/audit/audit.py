@@ -15,7 +15,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from cnn.audit import words
-from cnn.audit.decays import NONE, UNKNOWN, Nothing, Unknown, strength
+from cnn.audit.decays import NONE, UNKNOWN, Decay, Nothing, Unknown, strength
 from cnn.audit.floors import sigma_lost
 from cnn.audit.readers import Reader, reader_of
 from cnn.audit.result import Audit, Row
@@ -166,6 +166,14 @@ def _decay(
         return Unknown("the optimizer holds it more than once, so that a step treats it twice.")
     inside = reader(optimizer.param_groups[groups[0]], optimizer.state.get(one.tensor, {}))
     outside = by_hand.get(groups[0], Nothing())
+    for what, given in (
+        (f"the reader of {type(optimizer).__name__}", inside),
+        ("by_hand", outside),
+    ):
+        if not isinstance(given, Decay):
+            raise ValueError(
+                f"{what} must give Nothing, Coupled, Decoupled or Momentum, not {shown(given)}."
+            )
     if not strength(outside):
         return inside
     return outside if inside.rule == NONE else Unknown("it decays in the step and by hand.")
@@ -175,9 +183,9 @@ def _times(cases: list[_Case], lrs: list[Rates], sigma: float) -> list[tuple[flo
     """(shrink, half-life, doubt) of each case; those that decay alike are computed together."""
     alike: dict[Any, list[int]] = {}
     for k, case in enumerate(cases):
-        alike.setdefault((case.decay, *case.groups[:1]), []).append(k)
+        alike.setdefault((type(case.decay), case.decay, *case.groups[:1]), []).append(k)
     found: dict[int, tuple[float, float, str]] = {}
-    for (decay, *group), members in alike.items():
+    for (_, decay, *group), members in alike.items():
         sizes = np.array([cases[k].held.rms for k in members])
         lr = lrs[group[0]] if group else Rates(0.0, np.empty(0), 0.0)
         shrink, steps, doubt = times(decay, sizes, lr, sigma)

@@ -15,9 +15,8 @@ def number(value: float, digits: int = 3) -> str:
         return "?"
     if math.isinf(value):
         return "never" if value > 0 else "-"
-    if value == 0 or 1e-3 <= abs(value) < 1e3:
-        return f"{value:.{digits}g}"
-    return f"{value:,.0f}" if 1e3 <= abs(value) < 1e12 else f"{value:.{digits}g}"
+    large = 999.5 <= abs(value) < 1e12  # 999.7 to three digits would be 1e+03
+    return f"{value:,.0f}" if large else f"{value:.{digits}g}"
 
 
 def cells(audit: Audit, row: Row) -> list[str]:
