@@ -61,6 +61,7 @@ def trace(model: nn.Module, example: Tensor) -> fx.GraphModule:
         raise CannotPrune(f"{name} cannot be traced by torch.fx: {_line(error)}") from error
     try:
         with torch.no_grad():
+            root(example)  # ShapeProp would print what goes wrong
             ShapeProp(traced).propagate(example)
     except Exception as error:
         shown = tuple(example.shape)
