@@ -1,7 +1,7 @@
 r"""Figure 5: how selective the late layers are, at two batch sizes, on easier and harder tasks.
 
 The paper shows CIFAR10, CIFAR100 and TinyImageNet, with the same number of iterations for both
-batch sizes. Ours are pairs of Fashion-MNIST images: the same images, more labels.
+batch sizes. Ours are digits, and pairs of Fashion-MNIST images.
 """
 
 from __future__ import annotations
@@ -18,43 +18,36 @@ if TYPE_CHECKING:
 DATA = features.FILTERS
 LAYERS = (4, 5, 6, 7)
 SMALL, LARGE = "#0072B2", "#E69F00"
-BATCHES = (40, 160)
-SETS = ("pairs10", "pairs100")
-PAIR = ("adam-l2-3e-3", "batch/iterations-160")  # of every set: batches of 40, of 160
+PAIRS = (  # experiments with batches of 40 and of 160, the easiest task first
+    ("digits/adam-l2-1e-2", "digits/batch/iterations-160"),
+)
 CAPTION = (
     "Filters of C4 to C7 in the order of their universality: the percentage of training images "
     "that activate them. Numbers: filters that none activates (batches of 40 above, of 160 below). "
     "Gap at the right: filters with |γ| < 1e-3 that images activate, however weakly; universality "
-    "does not see how strongly. BasicNet ({widths} filters in C4 to C7) on pairs of Fashion-MNIST "
-    "images, {rule}, as many steps with either batch; all filters of {seeds} together. The paper's "
+    "does not see how strongly. BasicNet ({widths} filters in C4 to C7), as many steps with either "
+    "batch; labels: of pairs of Fashion-MNIST images; all filters of {seeds} together. The paper's "
     "Figure 5 shows CIFAR10, CIFAR100 and TinyImageNet at a larger scale."
 )
 
 
 def draw(data: xr.Dataset) -> Figure:
-    """A panel for each set, the easiest above."""
+    """A panel for each task, the easiest above."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     from regdyn import plotting
 
-    names = [f"{prefix}/{rule}" for prefix in SETS for rule in PAIR]
+    names = [name for pair in PAIRS for name in pair]
     with rc_context(plotting.STYLE):
-        fig = Figure(figsize=(5.6, 1.4 + 2.3 * len(SETS)))
-        axes = fig.subplots(len(SETS), 1, squeeze=False).flat
-        for ax, prefix in zip(axes, SETS, strict=True):
-            features.show(ax, data, LAYERS, _curves(prefix))
-            ax.set_title(features.set_of(prefix))
+        fig = Figure(figsize=(5.6, 1.4 + 2.3 * len(PAIRS)))
+        axes = fig.subplots(len(PAIRS), 1, squeeze=False).flat
+        for ax, (small, large) in zip(axes, PAIRS, strict=True):
+            curves = (Curve(small, "batch 40", SMALL), Curve(large, "batch 160", LARGE))
+            features.show(ax, data, LAYERS, curves)
+            ax.set_title(f"{features.set_of(small)}: {features.rule_of(small)}")
             ax.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, borderpad=0)
-        said = CAPTION.format(
-            widths=", ".join(map(str, features.widths(data, names[0], LAYERS))),
-            rule=features.rule_of(names[0]), seeds=features.counted(data, names),
-        )  # fmt: skip
+        widths = ", ".join(map(str, features.widths(data, names[0], LAYERS)))
+        said = CAPTION.format(widths=widths, seeds=features.counted(data, names))
         features.caption(fig, said, 92)
     return fig
-
-
-def _curves(prefix: str) -> tuple[Curve, ...]:
-    """Small batches and large ones."""
-    parts = zip(PAIR, BATCHES, (SMALL, LARGE), strict=True)
-    return tuple(Curve(f"{prefix}/{rule}", f"batch {size}", ink) for rule, size, ink in parts)
