@@ -23,6 +23,7 @@ class BatchNorm(Elementwise):
     threshold = 0.0
 
     def constants(self, inputs: list[Channels]) -> Channels:
+        """Dead channels, and those whose input is constant."""
         bn, (channels,) = self.module, inputs
         gamma, beta = (torch.as_tensor(p).detach().cpu() for p in self._affine())
         dead = gamma.abs() < self.threshold
@@ -53,9 +54,11 @@ class Dense(Operation):
     narrows = True
 
     def complete(self, kept: Tensor) -> Tensor:
+        """Each by itself."""
         return kept
 
     def needs(self, kept: Tensor, inputs: list[Channels]) -> list[Tensor]:
+        """All inputs that are not constant."""
         return [one_at_least(~channels.constant) for channels in inputs]
 
 
@@ -65,6 +68,7 @@ class Grouped(Operation):
     module: nn.Conv2d
 
     def constants(self, inputs: list[Channels]) -> Channels:
+        """The groups whose inputs are constant, if the border does not differ."""
         conv, (channels,) = self.module, inputs
         taken = channels.constant & ((channels.value == 0) | (not borders(conv)))
         constant = taken.reshape(conv.groups, -1).all(1)
@@ -82,9 +86,11 @@ class Grouped(Operation):
         return kept.reshape(self.module.groups, -1).any(1)
 
     def complete(self, kept: Tensor) -> Tensor:
+        """Whole groups."""
         return self.groups(kept).repeat_interleave(self.width // self.module.groups)
 
     def needs(self, kept: Tensor, inputs: list[Channels]) -> list[Tensor]:
+        """All inputs of the groups."""
         return [self.groups(kept).repeat_interleave(len(inputs[0].constant) // self.module.groups)]
 
 
@@ -94,9 +100,11 @@ class Added(Operation):
     module: Border | Shift
 
     def complete(self, kept: Tensor) -> Tensor:
+        """Each by itself."""
         return kept
 
     def needs(self, kept: Tensor, inputs: list[Channels]) -> list[Tensor]:
+        """The channels that it adds to."""
         return [kept, *(torch.zeros_like(channels.constant) for channels in inputs[1:])]
 
 
@@ -107,12 +115,15 @@ class Selected(Operation):
     narrows = True
 
     def constants(self, inputs: list[Channels]) -> Channels:
+        """Those of the selected channels."""
         return Channels(*(part[self.module.index.cpu()] for part in inputs[0]))
 
     def complete(self, kept: Tensor) -> Tensor:
+        """Each by itself."""
         return kept
 
     def needs(self, kept: Tensor, inputs: list[Channels]) -> list[Tensor]:
+        """Where the kept channels were before."""
         needed = torch.zeros_like(inputs[0].constant)
         needed[self.module.index.cpu()[kept]] = True
         return [needed]

@@ -71,6 +71,7 @@ class Size(Operation):
     """x.size(0), x.shape[2:]: the number of channels is not asked for."""
 
     def needs(self, kept: Tensor, inputs: list[Channels]) -> list[Tensor]:
+        """None of them."""
         return [torch.zeros_like(channels.constant) for channels in inputs]
 
 
@@ -78,6 +79,7 @@ class Elementwise(Operation):
     """An activation, a sum of two: each channel from the same channel of every input."""
 
     def constants(self, inputs: list[Channels]) -> Channels:
+        """Where all inputs are constant; of a product also where one of them is 0."""
         constant = torch.stack([channels.constant for channels in inputs]).all(0)
         if self.word in ("mul", "imul"):  # 0 times anything
             zeros = [channels.constant & (channels.value == 0) for channels in inputs]
@@ -87,9 +89,11 @@ class Elementwise(Operation):
         return Channels(constant, torch.where(constant, value, 0))
 
     def complete(self, kept: Tensor) -> Tensor:
+        """Each by itself."""
         return kept
 
     def needs(self, kept: Tensor, inputs: list[Channels]) -> list[Tensor]:
+        """The same channels of every input."""
         return [kept for _ in inputs]
 
     def _evaluate(self, values: list[Tensor]) -> Tensor:
@@ -102,6 +106,7 @@ class Pool(Elementwise):
     """Pooling, padding, resizing: each channel by itself, but the border may differ."""
 
     def constants(self, inputs: list[Channels]) -> Channels:
+        """All constant inputs, or only those that are 0 if the border differs."""
         (channels,) = inputs
         stays = self._stays_ones(channels.value.dtype) | (channels.value == 0)
         constant = channels.constant & stays
@@ -122,12 +127,15 @@ class Flatten(Operation):
         self.positions = self.width // width(sources(node)[0])
 
     def constants(self, inputs: list[Channels]) -> Channels:
+        """All features of a constant channel."""
         return Channels(*(part.repeat_interleave(self.positions) for part in inputs[0]))
 
     def complete(self, kept: Tensor) -> Tensor:
+        """All features of a channel, or none."""
         return self._channels(kept).repeat_interleave(self.positions)
 
     def needs(self, kept: Tensor, inputs: list[Channels]) -> list[Tensor]:
+        """The channels with a kept feature."""
         none = [torch.zeros_like(channels.constant) for channels in inputs[1:]]
         return [self._channels(kept), *none]
 
@@ -139,12 +147,15 @@ class Concat(Operation):
     """Channels one after the other."""
 
     def constants(self, inputs: list[Channels]) -> Channels:
+        """Those of every part."""
         return Channels(*(torch.cat(parts) for parts in zip(*inputs, strict=True)))
 
     def complete(self, kept: Tensor) -> Tensor:
+        """At least one channel of each part."""
         return torch.cat([one_at_least(part) for part in self._split(kept)])
 
     def needs(self, kept: Tensor, inputs: list[Channels]) -> list[Tensor]:
+        """What is kept of each part."""
         return self._split(kept)
 
     def _split(self, kept: Tensor) -> list[Tensor]:
