@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 DATA = features.FILTERS
 LAYERS = (4, 5, 6, 7)
-SMALL, LARGE = "#0072B2", "#E69F00"
+SMALL, LARGE = "#0072B2", "#000000"
 PAIRS = (  # experiments with batches of 40 and of 160, the easiest task first
     ("digits/adam-l2-1e-2", "digits/batch/iterations-160"),
 )
@@ -25,9 +25,9 @@ CAPTION = (
     "Filters of C4 to C7 in the order of their universality: the percentage of training images "
     "that activate them. Numbers: filters that none activates (batches of 40 above, of 160 below). "
     "Gap at the right: filters with |γ| < 1e-3 that images activate, however weakly; universality "
-    "does not see how strongly. BasicNet ({widths} filters in C4 to C7), as many steps with either "
-    "batch; labels: of pairs of Fashion-MNIST images; all filters of {seeds} together. The paper's "
-    "Figure 5 shows CIFAR10, CIFAR100 and TinyImageNet at a larger scale."
+    "does not see how strongly. BasicNet ({widths} filters in C4 to C7) on {tasks}, as many steps "
+    "with either batch; all filters of {seeds} together. The paper's Figure 5 shows CIFAR10, "
+    "CIFAR100 and TinyImageNet at a larger scale."
 )
 
 
@@ -48,6 +48,13 @@ def draw(data: xr.Dataset) -> Figure:
             ax.set_title(f"{features.set_of(small)}: {features.rule_of(small)}")
             ax.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, borderpad=0)
         widths = ", ".join(map(str, features.widths(data, names[0], LAYERS)))
-        said = CAPTION.format(widths=widths, seeds=features.counted(data, names))
+        tasks = " and on ".join(dict.fromkeys(map(_task, names)))
+        said = CAPTION.format(widths=widths, tasks=tasks, seeds=features.counted(data, names))
         features.caption(fig, said, 92)
     return fig
+
+
+def _task(name: str) -> str:
+    """What an experiment's network learns: digits, or pairs of garments."""
+    task = features.set_of(name)
+    return f"pairs of Fashion-MNIST images ({task})" if name.startswith("pairs") else task

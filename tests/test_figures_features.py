@@ -153,7 +153,7 @@ def test_figure_5_shows_the_late_layers_at_both_batch_sizes():
         title = f"{features.set_of(pair[0])}: {features.rule_of(pair[0])}"
         assert ax.get_title(loc="left") == title
         assert entries(ax) == ["batch 40", "batch 160"]
-    assert "3 seeds" in said(fig)
+    assert "3 seeds" in said(fig) and "on digits" in said(fig)
 
 
 def test_seeds_of_unlike_number_are_said():
