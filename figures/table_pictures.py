@@ -19,7 +19,11 @@ MARKS = {"l2": "o", "wd": "s"}
 BATCHES = ("#0072B2", "#E69F00", "#009E73")
 BLUES = ("#0072B2", "#56B4E9")
 DATA = {"cifar10": "CIFAR10", "cifar100": "CIFAR100"}
-OURS = {"digits": "#000000", "fashion": "#D55E00"}
+OURS = {"digits": "#000000", "fashion": "#D55E00", "pairs10": "#009E73", "pairs100": "#CC79A7"}
+PANELS = {
+    "digits": "ours, digits", "pairs10": "ours, pairs, 10 labels",
+    "pairs100": "ours, pairs, 100 labels",
+}  # fmt: skip
 
 
 def draw_table01(table: Table) -> Figure:
@@ -33,27 +37,26 @@ def draw_table01(table: Table) -> Figure:
     from regdyn import plotting
 
     with rc_context(plotting.STYLE):
-        fig = Figure(figsize=(6.4, 6.2))
-        axes = fig.subplots(2, 2, sharey=True).flat
+        fig = Figure(figsize=(7.4, 5.8))
+        axes = fig.subplots(2, 3, sharey=True).flat
         for ax, data in zip(axes, DATA, strict=False):
             ax.set_title(f"paper, {DATA[data]}")
             _lines_of_strength(
                 ax, [row for row in table.rows if row.printed.get("dataset") == data]
             )
-        ours = axes[2]
-        ours.set_title("ours: digits, Fashion-MNIST")
-        for row in table.rows:
-            _point(ours, row)
-        for ax in (axes[0], ours):
+        for ax, (data, title) in zip(axes[3:], PANELS.items(), strict=True):
+            ax.set_title(title)
+            _our_lines(ax, [row for row in table.rows if _data(row) == data])
+        for ax in (axes[0], axes[3]):
             ax.set_ylabel("filters with |γ| < 1e-3, %")
-        for ax, span in zip(axes, ((9, 105), (33, 105), (0.25, 30)), strict=False):
-            _error_axis(ax, *span)
-        _key(axes[3])
+        spans = (9, 105), (33, 105), None, (0.4, 8), (14, 26), (27, 48)
+        for ax, span in zip(axes, spans, strict=True):
+            _key(ax) if span is None else _error_axis(ax, *span)
         _caption(
             fig,
-            "Open: the paper's Table 1, mean of 3 runs. Full: ours, at another scale: digits at "
-            "width 0.125 and 4000 steps, Fashion-MNIST (grey edge) at width 0.25 and 13,000; mean "
-            "± standard deviation over 3 seeds. Settings: table01.txt.",
+            "Open: the paper's Table 1, mean of 3 runs. Full: ours, at another scale: width 0.125, "
+            "4000 steps (digits) and 6000 (pairs of garments); mean ± standard deviation over 3 "
+            "seeds. Along a line the strength changes. Settings: table01.txt.",
         )
     return fig
 
@@ -79,15 +82,15 @@ def draw_table02(table: Table) -> Figure:
                 _our_profile(ax, layers, row)
             if not any(row.ours for row in rows):
                 ax.text(0.97, 0.7, "no run of ours yet", transform=ax.transAxes, ha="right")
-            ax.legend(loc="upper center", ncols=2, fontsize=8, handlelength=2.2)
-            ax.set(ylim=(-3, 128), yticks=range(0, 101, 20))
+            ax.legend(loc="upper center", ncols=2, fontsize=7, handlelength=2.0)
+            ax.set(ylim=(-3, 142), yticks=range(0, 101, 20))
         for ax in fig.axes[::2]:
             ax.set_ylabel("filters with |γ| < 1e-3, %")
         _caption(
             fig,
-            "Open, dashed: the paper's Table 2 (CIFAR100, mean of 3 runs). Full: ours, 10 classes "
-            "and another scale: digits at width 0.125 and 4000 steps, Fashion-MNIST at width 0.25 "
-            "and 13,000; mean ± standard deviation over 3 seeds. Settings: table02.txt.",
+            "Open, dashed: the paper's Table 2 (CIFAR100, mean of 3 runs). Full: ours, at another "
+            "scale: digits and pairs of garments (10 and 100 labels) at width 0.125, Fashion-MNIST "
+            "at width 0.25; mean ± standard deviation over 3 seeds. Settings: table02.txt.",
         )
     return fig
 
@@ -145,24 +148,25 @@ def _lines_of_strength(ax: Axes, rows: list[Row]) -> None:
         )  # fmt: skip
 
 
-def _point(ax: Axes, row: Row) -> None:
-    """Mean and spread of ours."""
-    if row.ours is None:
-        return
-    mean, sd = row.ours.mean, row.ours.sd
-    fashion = row.ours.recipe.startswith("fashion/")
-    ax.errorbar(
-        mean["test_error"], mean["sparsity_by_gamma"], xerr=sd.get("test_error"),
-        yerr=sd.get("sparsity_by_gamma"), color=INK[_kind(row)[0]], marker=MARKS[_kind(row)[1]],
-        markersize=7, linestyle="none", elinewidth=1.0,
-        markeredgecolor="0.6" if fashion else None, markeredgewidth=2.0 if fashion else None,
-    )  # fmt: skip
-    left = _kind(row)[0] == "sgd"  # away from Adam's
-    ax.annotate(
-        _our_strength(row), (mean["test_error"], mean["sparsity_by_gamma"]),
-        xytext=(-6, -12) if left else (7, 5), textcoords="offset points", fontsize=8,
-        ha="right" if left else "left",
-    )  # fmt: skip
+def _data(row: Row) -> str | None:
+    """Of ours: the set, as its experiments begin."""
+    return row.ours.recipe.split("/")[0] if row.ours else None
+
+
+def _our_lines(ax: Axes, rows: list[Row]) -> None:
+    """The same of ours, with means and spreads."""
+    for kind in dict.fromkeys(_kind(row) for row in rows):
+        some = [row.ours for row in rows if _kind(row) == kind and row.ours]
+        some.sort(key=lambda one: one.mean["sparsity_by_gamma"])
+        measured = {
+            name: ([one.mean[name] for one in some], [one.sd.get(name, 0.0) for one in some])
+            for name in ("test_error", "sparsity_by_gamma")
+        }
+        (x, dx), (y, dy) = measured.values()
+        ax.errorbar(
+            x, y, xerr=dx, yerr=dy, color=INK[kind[0]], marker=MARKS[kind[1]], markersize=5,
+            linewidth=1.0, elinewidth=1.0, linestyle="-" if kind[1] == "l2" else "--",
+        )  # fmt: skip
 
 
 def _our_strength(row: Row) -> str:
@@ -175,7 +179,9 @@ def _error_axis(ax: Axes, low: float, high: float) -> None:
     from matplotlib.ticker import NullLocator
 
     ax.set_xscale("log")
-    ticks = [tick for tick in (0.5, 1, 2, 5, 10, 20, 40, 60, 100) if low <= tick <= high]
+    close = range(0, 50, 5) if high < 2 * low else ()
+    marks = sorted({0.5, 1, 2, 5, 10, 20, 40, 60, 100, *close})
+    ticks = [tick for tick in marks if low <= tick <= high]
     ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     ax.xaxis.set_minor_locator(NullLocator())
     ax.set(xlabel="test error, %", xlim=(low, high), ylim=(-9, 104))
@@ -193,8 +199,8 @@ def _key(ax: Axes) -> None:
         )
         lines.append(Line2D([], [], label=f"{reg}, paper", **ring))
     for reg in MARKS:
-        full: dict[str, Any] = dict(marker=MARKS[reg], color="0.3", linestyle="none", markersize=7)
-        lines.append(Line2D([], [], label=f"{reg}, ours (number: strength)", **full))
+        full: dict[str, Any] = dict(marker=MARKS[reg], color="0.3", linestyle="none", markersize=5)
+        lines.append(Line2D([], [], label=f"{reg}, ours", **full))
     ax.legend(handles=lines, loc="center left")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from string import ascii_lowercase
+from string import ascii_letters
 from typing import NamedTuple
 
 from figures.table_layouts import HEADS
@@ -141,7 +141,7 @@ def _numbers(ours: Ours, names: list[str]) -> list[str]:
 def _letters(table: Table) -> dict[str, str]:
     """A letter for each of our recipes, in the order of the rows."""
     recipes = dict.fromkeys(ours.recipe for ours in table.runs)
-    return dict(zip(recipes, ascii_lowercase, strict=False))
+    return dict(zip(recipes, ascii_letters, strict=False))
 
 
 # Words ------------------------------------------------------------------------------------------

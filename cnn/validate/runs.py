@@ -13,11 +13,19 @@ class Planned(Protocol):
     """A setting that is to be trained with several seeds."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Of its folder."""
+        ...
+
     @property
-    def config(self) -> Config: ...
+    def config(self) -> Config:
+        """Its seed does not matter."""
+        ...
+
     @property
-    def seeds(self) -> tuple[int, ...]: ...
+    def seeds(self) -> tuple[int, ...]:
+        """A run for each."""
+        ...
 
 
 def train(

@@ -72,10 +72,12 @@ class Group:
 
     @property
     def mean(self) -> float:
+        """Over the runs."""
         return float(np.mean(self.values))
 
     @property
     def sd(self) -> float:
+        """Standard deviation, divisor n - 1; NaN of one run."""
         return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else float("nan")
 
     def __str__(self) -> str:

@@ -26,8 +26,8 @@ class Entry(NamedTuple):
     ----------
     id, section, claim : str
     verdict : str
-        One of `VERDICTS`. All checks that could be done are shown: it holds. Some: in part. None,
-        and the opposite of one at least: it does not hold. None, and all undecided: not tested.
+        One of `VERDICTS`. All checks are shown: it holds. Some: in part. None, and the opposite of
+        at least one: it does not hold. None, and all undecided or not done: not tested.
     checks : list of (str, Outcome)
         What each check asks, and what it gave.
     note : str
@@ -92,7 +92,7 @@ def beyond(runs: Recorded) -> list[Entry]:
 def _entry(key: str, section: str, claim: str, tests, runs: Recorded) -> Entry:
     checks = [(check.about, check(runs)) for check in tests.checks]
     done = [outcome for _, outcome in checks if outcome.holds is not None]
-    verdict, note = _verdict(done), tests.note
+    verdict, note = _verdict(done, len(checks)), tests.note
     if verdict == UNTESTED:
         missing = dict.fromkeys(outcome.text for _, outcome in checks)
         note = (
@@ -102,11 +102,11 @@ def _entry(key: str, section: str, claim: str, tests, runs: Recorded) -> Entry:
     return Entry(key, section, claim, verdict, checks, note)
 
 
-def _verdict(done: list[Outcome]) -> str:
+def _verdict(done: list[Outcome], asked: int) -> str:
     shown = sum(bool(outcome.holds) for outcome in done)
     if not shown:
         return NOT if any(outcome.against for outcome in done) else UNTESTED
-    return HOLDS if shown == len(done) else PART
+    return HOLDS if shown == asked else PART
 
 
 def _numbers(values: tuple[float, ...]) -> str:

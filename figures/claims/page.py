@@ -102,7 +102,7 @@ A claim has checks, each one comparison of {n} runs or more a side.
 * Errors are **comparable** within max({point:g} point, 1 standard deviation). ± is one standard deviation (divisor n − 1); one below a
   filter's share counts as that.
 
-**Holds**: all checks that could be done are shown. **In part**: some. **Does not hold at this scale**: none, and the opposite of at
+**Holds**: all checks are shown. **In part**: some. **Does not hold at this scale**: none, and the opposite of at
 least one. **Not tested**: nothing could be run, or all is undecided.
 
 * *What {n} runs can show*: the standard deviation of the sparsity over seeds is {sd:.1f} points in the median, so a difference
