@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import tyro
 
-from figures import fig1, fig4, provenance, table_pictures
+from figures import features, fig1, fig2, fig3, fig4, fig5, provenance, table_pictures
 from figures.claims.written import files as claims
 from figures.table_layouts import LAYOUTS
 
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 class Entry(NamedTuple):
     """A figure: its committed data, what computes them again, what draws them.
 
-    A table has a name instead of data and computes nothing; it is written as text, too. What has
-    `files` is neither: that makes texts and figures by name, computed again or not.
+    A figure of recorded runs computes nothing. A table has a name instead of data and computes
+    nothing; it is written as text, too. What has `files` is neither: that makes texts and figures
+    by name, computed again or not.
     """
 
     data: str
@@ -36,10 +37,15 @@ NOT_DATA = "provenance"
 """Reads the pages of a checkout, not data: `all` leaves it out."""
 FIGURES = {
     "fig1": Entry(fig1.DATA, fig1.compute, fig1.draw, "BasicNet, layer by layer"),
+    "fig2": Entry(fig2.DATA, None, fig2.draw, "gamma and beta of C6 over training"),
+    "fig2-pairs10": Entry(fig2.DATA, None, fig2.draw_pairs10, "the same with 10 labels"),
+    "fig3": Entry(fig3.DATA, None, fig3.draw, "universality of the filters, Adam and SGD"),
+    "fig3-pairs10": Entry(fig3.DATA, None, fig3.draw_pairs10, "the same with 10 labels"),
     "fig4": Entry(fig4.DATA, fig4.compute, fig4.draw, "low gradients: SGD and Adam, L2 and WD"),
     "fig4-supplement": Entry(
         fig4.DATA, fig4.compute, fig4.draw_supplement, "the same for five other rules"
     ),
+    "fig5": Entry(fig5.DATA, None, fig5.draw, "universality of late filters, by batch size"),
     **{
         name: Entry(name, None, table_pictures.DRAW.get(name), layout.title)
         for name, layout in LAYOUTS.items()
@@ -103,7 +109,7 @@ def _draw(entries: dict[str, Entry], settings: Settings) -> int:
         if entry.files is not None:
             _write_all(entry.files(settings.refresh), settings)
             continue
-        data = _table(entry, settings) if entry.compute is None else _data(entry, settings, fresh)
+        data = _table(entry, settings) if name in LAYOUTS else _data(entry, settings, fresh)
         if entry.draw is not None:
             _write(settings.out / f"{name}.{settings.format}", entry.draw(data).savefig)
     return 0
@@ -169,6 +175,8 @@ def stored(name: str) -> Any:
     with as_file(files("figures") / "data" / name) as path:
         if path.suffix == ".json":
             return json.loads(path.read_text(encoding="utf-8"))
+        if name in (features.FILTERS, features.COURSE):
+            return features.load(path)
         return store.load(path)
 
 

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import xarray as xr
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["COURSE", "FILTERS", "Curve", "axes_of_layers", "caption", "counted", "ordered",
+__all__ = ["COURSE", "FILTERS", "Curve", "axes_of_layers", "caption", "counted", "load", "ordered",
            "pooled", "rule_of", "runs_of", "said", "set_of", "show", "widths"]  # fmt: skip
 
 FILTERS, COURSE = "reproduce-filters.nc", "reproduce-course.nc"
@@ -36,6 +38,13 @@ class Curve(NamedTuple):
 
 
 # Data -------------------------------------------------------------------------------------------
+
+
+def load(path: Path) -> xr.Dataset:
+    """The filters of recorded runs, read into memory."""
+    import xarray as xr
+
+    return xr.load_dataset(path, engine="netcdf4")
 
 
 def runs_of(data: xr.Dataset, name: str) -> xr.Dataset:
