@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 DATA = features.COURSE
 RULES = {  # of each set: Adam at a low and at a higher strength, SGD
-    "pairs100": ("adam-l2-1e-3", "adam-l2-3e-3", "sgd-l2-5e-3"),
-    "pairs10": ("adam-l2-1e-3", "adam-l2-3e-3", "sgd-l2-5e-3"),
+    "pairs100": ("adam-l2-3e-4", "adam-l2-3e-3", "sgd-l2-1e-3"),
+    "pairs10": ("adam-l2-1e-3", "adam-l2-3e-3", "sgd-l2-1e-3"),
 }
 SEED = 0
 ALIVE, COLLAPSED = "#0072B2", "#D55E00"

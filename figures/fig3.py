@@ -20,8 +20,8 @@ DATA = features.FILTERS
 LAYERS = (1, 2, 3, 4, 5, 6, 7)
 ADAM, SGD = "#0072B2", "#D55E00"  # as in Table 1
 PANELS = {  # title: Adam's experiment, SGD's
-    "Adam at a low strength": ("adam-l2-1e-3", "sgd-l2-5e-3"),
-    "Adam at a higher one": ("adam-l2-3e-3", "sgd-l2-5e-3"),
+    "low strength": ("adam-l2-1e-3", "sgd-l2-1e-3"),
+    "higher strength": ("adam-l2-3e-3", "sgd-l2-5e-3"),
 }
 CAPTION = (
     "Filters of each layer in the order of their universality: the percentage of training images "

@@ -20,6 +20,7 @@ LAYERS = (4, 5, 6, 7)
 SMALL, LARGE = "#0072B2", "#000000"
 PAIRS = (  # experiments with batches of 40 and of 160, the easiest task first
     ("digits/adam-l2-1e-2", "digits/batch/iterations-160"),
+    ("pairs100/adam-l2-3e-3", "pairs100/batch/iterations-160"),
 )
 CAPTION = (
     "Filters of C4 to C7 in the order of their universality: the percentage of training images "

@@ -54,6 +54,13 @@ def runs(tmp_path):
     )
 
 
+def write_close(runs):
+    """With a group a little above `low`."""
+    values = {name: ([float(r["sparsity_gamma"]) for r in rows], [5.0] * len(rows))
+              for name, rows in runs.rows.items()}  # fmt: skip
+    return write(runs._folder, {**values, "close": ([11, 12, 13], [5.0] * 3)})
+
+
 # Checks -------------------------------------------------------------------------------------------
 
 
@@ -163,7 +170,9 @@ def test_measures_of_filters(tmp_path):
 )  # fmt: skip
 def test_verdict_of_checks(given, verdict, runs):
     kinds = {"+": (True, False), "-": (False, False), "!": (False, True), "?": (None, False)}
-    outcomes = [Outcome(holds, "text", 0.5, against) for holds, against in map(kinds.get, given)]
+    outcomes = [
+        Outcome(holds, "text", 0.5, against, n=3) for holds, against in map(kinds.get, given)
+    ]
     made = tuple(Check(str(i), lambda _, one=one: one) for i, one in enumerate(outcomes))
     entry = ledger._entry("x", "1", "claim", of_paper.Claim(made, "note", "cost"), runs)
     assert entry.verdict == verdict
@@ -234,11 +243,19 @@ def test_no_verdict_without_runs_and_few_untested(judged):
     claims, _, _ = judged
     untested = [entry for entry in claims if entry.verdict == ledger.UNTESTED]
     assert len(claims) == 51 and len(untested) <= 12
-    assert all("not run" in entry.note for entry in untested)
+    for entry in untested:
+        assert entry.note.startswith("undecided by" if entry.done else "not run: ")
     for entry in claims:
         row = entry.row()
-        assert bool(row["runs"]) == (entry.verdict != ledger.UNTESTED)
-        assert entry.verdict == ledger.UNTESTED or int(row["n"]) >= checks.LEAST_RUNS
+        assert bool(row["runs"]) == bool(entry.done)
+        assert not entry.done or int(row["n"]) >= checks.LEAST_RUNS
+
+
+def test_undecided_says_how_many_runs_would_decide(runs):
+    one = checks.more("close", "low")(write_close(runs))
+    t = stats.t.isf(one.p, 4)
+    needed = int(np.ceil(3 * ((stats.norm.isf(LEVEL) + 0.84) / t) ** 2))
+    assert ledger._undecided([one]) == f"undecided by 3 runs a side: about {needed} would decide"
 
 
 def test_the_picture_has_a_mark_for_every_check(judged):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from math import ceil
 from typing import NamedTuple
 
 from figures.claims import of_ours, of_paper, of_paper_late
@@ -16,6 +17,8 @@ HOLDS, PART, NOT, UNTESTED = VERDICTS = (
     "holds", "holds in part", "does not hold at this scale", "not tested",
 )  # fmt: skip
 COLUMNS: tuple[str, ...] = ("id", "verdict", "n", "ours", "spread", "runs", "reason")
+POWER = 0.84  # standard deviations: 80 %
+MANY = 100  # runs
 FAMILY = 0.05  # of all checks together, after Holm
 
 
@@ -94,12 +97,28 @@ def _entry(key: str, section: str, claim: str, tests, runs: Recorded) -> Entry:
     done = [outcome for _, outcome in checks if outcome.holds is not None]
     verdict, note = _verdict(done, len(checks)), tests.note
     if verdict == UNTESTED:
-        missing = dict.fromkeys(outcome.text for _, outcome in checks)
-        note = (
-            getattr(tests, "cost", "")
-            or f"not {'decided' if done else 'run'}: {'; '.join(missing)}"
-        )
+        note = _undecided(done) if done else getattr(tests, "cost", "") or _missing(checks)
     return Entry(key, section, claim, verdict, checks, note)
+
+
+def _missing(checks: list[tuple[str, Outcome]]) -> str:
+    return f"not run: {'; '.join(dict.fromkeys(outcome.text for _, outcome in checks))}"
+
+
+def _undecided(done: list[Outcome]) -> str:
+    """How many runs a side would decide: 80 % power for the difference that was found."""
+    from scipy import stats
+
+    wanted = []
+    for one in done:
+        if one.p is not None:
+            t = abs(stats.t.isf(one.p, 2 * (one.n - 1)))
+            ratio = (stats.norm.isf(LEVEL) + POWER) / max(t, 0.1)
+            wanted.append(ceil(one.n * ratio**2))
+    most = "runs lie on both sides"
+    if wanted:
+        most = f"about {max(wanted)} would decide" if max(wanted) < MANY else "they hardly differ"
+    return f"undecided by {min(one.n for one in done)} runs a side: {most}"
 
 
 def _verdict(done: list[Outcome], asked: int) -> str:
