@@ -6,6 +6,7 @@ import io
 import shlex
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from functools import cache
 from importlib.resources import files
 from typing import NamedTuple
 
@@ -32,7 +33,8 @@ class Experiment(NamedTuple):
     config: Config
 
 
-def experiments() -> list[Experiment]:
+@cache
+def experiments() -> tuple[Experiment, ...]:
     """All of them, in the order of the file.
 
     Raises
@@ -41,7 +43,7 @@ def experiments() -> list[Experiment]:
         If the flags of a row are none of `python -m cnn.train`; the row is named.
     """
     text = (files("figures") / "data" / "experiments.csv").read_text(encoding="utf-8")
-    return [_experiment(row) for row in csv.DictReader(text.splitlines())]
+    return tuple(_experiment(row) for row in csv.DictReader(text.splitlines()))
 
 
 def chosen(patterns: tuple[str, ...], tier: str | None = None) -> list[Experiment]:
