@@ -8,7 +8,7 @@ Said once, for all:
   standard deviation below the measure's floor counts as the floor: equal runs do not prove that
   there is no noise. Else it is **undecided**.
 * A **limit** is a rule without a test: shown if every single run is on its side, the opposite if
-  their mean is on the other.
+  every one is on the other.
 * Errors are **comparable** if their means differ by no more than 1 point or one standard deviation,
   whichever is larger.
 """
@@ -176,8 +176,8 @@ def at_most(a: str, limit: float, what: Measure = GAMMA) -> Check:
 def _limit(a: str, limit: float, what: Measure, sign: int, word: str) -> Check:
     def made(runs: Recorded) -> Outcome:
         one = _group(runs, a, what)
-        holds = bool((sign * (one.values - limit) > 0).all())
-        against = sign * (one.mean - limit) < 0
+        beyond = sign * (one.values - limit)
+        holds, against = bool((beyond > 0).all()), bool((beyond < 0).all())
         return Outcome(
             holds, f"{one}", None, against, (one.mean,), (one.sd,), len(one.values), (a,)
         )
