@@ -1,0 +1,1 @@
+"""Watch a training: what becomes of its filters."""
