@@ -23,7 +23,7 @@ not edit by hand. `python -m cnn.reproduce --list` shows the command of each; al
 * **|γ| < 1e-3**, **never active** (at most 1e-12 on all training images) and **no gradient** (until the end): three measures of dead filters.
 * **Gap**: test error less training error.
 * **Layers**: C1, C2, ...: filters with |γ| < 1e-3.
-* Training took {hours:.1f} core hours, on {machines}.
+* Training took {hours:.1f} core hours, those of the core tier {core:.1f}, on {machines}; two cores halve the wait.
 """
 TITLES = {
     "digits": "Digits",
@@ -46,12 +46,13 @@ COLUMNS = (
 def markdown(runs: Recorded) -> str:
     """The page."""
     every = [row for rows in runs.rows.values() for row in rows if "sparsity_gamma" in row]
-    hours = sum(float(row["seconds"]) for row in every) / 3600
+    listed = _listed()
+    core = [row for row in every if listed[row["name"]]["tier"] == "core"]
+    hours, in_core = (sum(float(row["seconds"]) for row in rows) / 3600 for rows in (every, core))
     machines = sorted({f"{row['machine']} with torch {row['torch']}" for row in every})
-    parts = [HEAD.format(hours=hours, machines="; ".join(machines))]
-    flags = _flags()
+    parts = [HEAD.format(hours=hours, core=in_core, machines="; ".join(machines))]
     for group, names in groupby(_ordered(runs), key=_group):
-        parts.append(f"## {TITLES[group]}\n\n{_table(runs, list(names), flags)}")
+        parts.append(f"## {TITLES[group]}\n\n{_table(runs, list(names), listed)}")
     if pruned := [name for name in runs.rows if name.startswith("explicit/")]:
         parts.append(f"## Pruned after training\n\n{_pruned(runs, pruned)}")
     return "\n".join(parts)
@@ -66,7 +67,7 @@ def _group(name: str) -> str:
     return next(group for group in GROUPS[::-1] if name.startswith(group))
 
 
-def _table(runs: Recorded, names: list[str], flags: dict[str, str]) -> str:
+def _table(runs: Recorded, names: list[str], listed: dict[str, dict[str, str]]) -> str:
     heads = ["experiment", "n", *(head for head, _ in COLUMNS), "gap", "layers", "`cnn.train` with"]
     lines = [f"| {' | '.join(_cell(head) for head in heads)} |", "|---" * len(heads) + "|"]
     for name in names:
@@ -81,7 +82,7 @@ def _table(runs: Recorded, names: list[str], flags: dict[str, str]) -> str:
             *cells,
             f"{gap.mean():.1f}",
             layers,
-            f"`{flags.get(name, '')}`",
+            f"`{listed[name]['flags']}`",
         ]
         lines.append(f"| {' | '.join(words)} |")
     return "\n".join(lines) + "\n"
@@ -108,9 +109,9 @@ def _spread(rows: list[dict[str, str]], column: str) -> str:
     return f"{values.mean():.1f}{spread}"
 
 
-def _flags() -> dict[str, str]:
+def _listed() -> dict[str, dict[str, str]]:
     with (DATA / "experiments.csv").open(encoding="utf-8") as file:
-        return {row["name"]: row["flags"] for row in csv.DictReader(file)}
+        return {row["name"]: row for row in csv.DictReader(file)}
 
 
 def _cell(text: str) -> str:
