@@ -101,6 +101,25 @@ def test_bad_input_is_one_sentence_and_exit_code_2(runs, words, said, capsys):
     assert said in printed.err and "Traceback" not in printed.err and printed.out == ""
 
 
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"gamma_lr": 0.1}, "gamma_lr must be 1"),
+        ({"regularize": "no-batchnorm"}, "regularize"),
+    ],
+)
+def test_gamma_on_its_own_is_refused(runs, tmp_path, changed, said, capsys):
+    ds = xr.load_dataset(runs / "seed-0" / "run.nc")
+    config = json.loads(ds.attrs["config"])
+    config["optim"].update(changed)
+    ds.assign_attrs(config=json.dumps(config)).to_netcdf(tmp_path / "run.nc")
+    load(tmp_path)  # what only reads the record takes it
+    for words in (["forecast", tmp_path], ["what-if", tmp_path], ["suggest", tmp_path],
+                  ["forecast", runs / "seed-1", "--pilot", tmp_path]):  # fmt: skip
+        assert main([*map(str, words)]) == 2
+        assert said in capsys.readouterr().err
+
+
 def test_a_record_without_the_number_of_weights_gets_it_from_the_network(runs, tmp_path):
     run, _ = load(runs / "seed-0")
     ds = xr.load_dataset(runs / "seed-0" / "run.nc")

@@ -30,6 +30,23 @@ def load(folder: Path) -> tuple[Run, Config]:
     return of(_with_counts(ds, config), config), config
 
 
+def for_forecast(folder: Path) -> tuple[Run, Config]:
+    """The same, for a forecast, whose laws know one learning rate and one decay for all weights.
+
+    Raises
+    ------
+    ValueError
+        As `load`, or if gamma had a learning rate of its own, or was spared the regulariser.
+    """
+    run, config = load(folder)
+    optim = config.optim
+    if optim.gamma_lr != 1:
+        raise ValueError(f"gamma_lr must be 1 for a forecast, not {optim.gamma_lr:g}.")
+    if optim.regularize != "all":
+        raise ValueError(f"regularize must be 'all' for a forecast, not {optim.regularize!r}.")
+    return run, config
+
+
 def of(ds: Any, config: Config) -> Run:
     """The record `ds` of a run with these settings.
 

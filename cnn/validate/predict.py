@@ -41,8 +41,8 @@ def main(argv: list[str]) -> int:
     from regdyn import forecast, store
 
     finite("--at", settings.at, 0.0, 1.0, open_below=True, open_above=True)
-    run, config = folders.load(settings.run)
-    pilot = None if settings.pilot is None else folders.load(settings.pilot)[0]
+    run, config = folders.for_forecast(settings.run)
+    pilot = None if settings.pilot is None else folders.for_forecast(settings.pilot)[0]
     at = max(int(settings.at * run.steps), 1)
     ds = forecast.of_run(run, at, pilot)
     finished = run.record.step[-1] >= run.steps

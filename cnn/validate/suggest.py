@@ -27,7 +27,7 @@ def main(argv: list[str]) -> int:
     from cnn.validate import folders
     from regdyn import what_if as law
 
-    pilot, config = folders.load(settings.run)
+    pilot, config = folders.for_forecast(settings.run)
     target = what_if.target_of(config, settings)
     others = what_if.arguments(config, target)
     others.pop("lam")

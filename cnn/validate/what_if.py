@@ -50,7 +50,7 @@ def main(argv: list[str]) -> int:
     from cnn.validate import folders
     from regdyn import what_if
 
-    pilot, config = folders.load(settings.run)
+    pilot, config = folders.for_forecast(settings.run)
     target = target_of(config, settings)
     found = what_if.what_if(pilot, **arguments(config, target))
     out = settings.out or settings.run.with_name(f"{settings.run.name}-what-if")
