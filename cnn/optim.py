@@ -49,6 +49,9 @@ class Update:
         Fused where torch has that for the rule and the device, else foreach.
     hp : NamedTuple
         Hyper-parameters, as `regdyn.rules` takes them.
+    groups : list
+        One for each of `optimizer.param_groups`: its tensors, learning rate, and the decay that is
+        done by hand around the optimizer's step.
 
     Raises
     ------
@@ -58,16 +61,16 @@ class Update:
 
     def __init__(self, model: nn.Module, config: OptimConfig, *, capturable: bool = False) -> None:
         self.config, self.hp, self.scale = config, hyperparameters(config), 1.0
-        self._groups = _groups(model, config, self.hp)
+        self.groups = _groups(model, config, self.hp)
         gammas = slimming.gammas(model) if config.gamma_l1 else []
         self._penalised = [gamma for gamma in gammas if gamma.requires_grad]
-        device = self._groups[0].params[0].device
+        device = self.groups[0].params[0].device
         if capturable and device.type != "cuda":
             raise ValueError(f"capturable needs a CUDA device, not {device}.")
-        self.optimizer = _optimizer(self._groups, config, self.hp, capturable=capturable)
+        self.optimizer = _optimizer(self.groups, config, self.hp, capturable=capturable)
         # per group: learning rate and the factors before and after the step, as floats, or as
         # tensors of the device that a CUDA graph reads
-        zeros = [torch.zeros(3, device=device) for _ in self._groups] if capturable else None
+        zeros = [torch.zeros(3, device=device) for _ in self.groups] if capturable else None
         self._tensors = [tuple(three) for three in zeros] if zeros else None
         self._set()
 
@@ -80,7 +83,7 @@ class Update:
     def _set(self) -> None:
         """Learning rates and decay of all groups, from the schedule's factor."""
         self._factors = []
-        for i, part in enumerate(self._groups):
+        for i, part in enumerate(self.groups):
             decay = regularizers.decay(part.by_hand, part.lr, self.scale)
             values: Any = part.lr * self.scale, decay.before, decay.after
             if self._tensors is not None:
@@ -120,7 +123,7 @@ class Update:
 
     def _decay(self, when: int, skipped: Tensor | None) -> None:
         """Multiply what decays before (0) or after (1) the step."""
-        for part, factors in zip(self._groups, self._factors, strict=True):
+        for part, factors in zip(self.groups, self._factors, strict=True):
             if (part.by_hand.adamw, part.by_hand.wd)[when]:
                 factor = factors[when]
                 if skipped is not None:
@@ -146,7 +149,7 @@ class Update:
         if entry["opt"] != self.config.opt:
             raise ValueError(f"the state is that of {entry['opt']}, not of {self.config.opt}.")
         own = self.optimizer.state_dict()
-        params = [p for part in self._groups for p in part.params]
+        params = [p for part in self.groups for p in part.params]
         same = entry["groups"] == [group["params"] for group in own["param_groups"]] and all(
             value.shape in ((), params[i].shape)
             for i, state in entry["state"].items()

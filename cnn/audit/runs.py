@@ -117,7 +117,7 @@ def _shape(config: Config, weights: dict[str, torch.Tensor]) -> dict[str, int]:
 def _by_hand(update: Update) -> dict[int, Any]:
     """The decay that `Update` does around the optimizer's step, by group."""
     found: dict[int, Any] = {}
-    for i, group in enumerate(update._groups):
+    for i, group in enumerate(update.groups):
         if group.by_hand.wd:
             found[i] = Decoupled(group.by_hand.wd, group.lr, update.hp)
         elif group.by_hand.adamw:
