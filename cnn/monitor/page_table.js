@@ -1,0 +1,120 @@
+// The table of filters: sorted, in pages, one row in the order of Tab at a time.
+
+const PAGE = 20;
+const COLUMNS = [
+  { key: "filter", head: "filter", of: (i) => i, text: (i) => label(i), row: true },
+  { key: "gamma", head: "γ now", of: (i) => Math.abs(last(gamma, i)), text: (i) => number(last(gamma, i)), number: true },
+  { key: "beta", head: "β now", of: (i) => Math.abs(last(beta(), i)), text: (i) => number(last(beta(), i)), number: true },
+  { key: "verdict", head: "verdict", of: (i) => filters.verdict[i], text: verdictOf },
+  { key: "chance", head: "chance to be gone", of: (i) => chance[i], text: (i) => percent(chance[i]), number: true },
+  { key: "collapse", head: "collapse at step (80 %)", of: (i) => (isGone(i) ? -1 : time.median[i]), text: collapse, number: true },
+  { key: "prunable", head: "prunable now", of: (i) => -filters.prunable[i], text: (i) => (filters.prunable[i] ? "yes" : "no") },
+  { key: "reason", head: "reason", of: (i) => filters.reason[i], text: (i) => report.reasons[filters.reason[i]] },
+];
+
+/** What a filter is called: its channel, and its layer where several are shown. */
+const label = (i) => (state.layer === null ? fullName(i) : String(filters.channel[i]));
+const fullName = (i) => `${names[filters.layer[i]]} filter ${filters.channel[i]}`;
+
+/** `members` in the order of a column; unknown values come last, equal ones keep their order. */
+function sorted(members, sort) {
+  const column = COLUMNS.find(({ key }) => key === sort.replace("-", ""));
+  if (!column) return members;
+  const sign = sort.startsWith("-") ? -1 : 1;
+  const values = new Map(members.map((i) => [i, column.of(i)]));
+  return [...members].sort((a, b) => {
+    const x = values.get(a), y = values.get(b);
+    const unknown = Number.isNaN(x) - Number.isNaN(y);
+    return unknown || (x === y || Number.isNaN(x) ? a - b : sign * (x < y ? -1 : 1));
+  });
+}
+
+const table = { rows: [], page: 0 }; // filters in their order, and the page that is shown
+
+/** Show `members`; the page is that of `chosen`, if it is among them. */
+function showTable(members, chosen, sort) {
+  table.rows = sorted(members, sort);
+  const at = chosen === null ? -1 : table.rows.indexOf(chosen);
+  table.page = at < 0 ? 0 : Math.floor(at / PAGE);
+  showPage(chosen);
+}
+
+function showPage(chosen = state.filter) {
+  const here = table.rows.slice(table.page * PAGE, (table.page + 1) * PAGE);
+  const focused = byId("table").contains(document.activeElement) ? document.activeElement.dataset : null;
+  const entry = here.includes(chosen) ? chosen : here[0]; // the row that Tab enters
+  const body = element("tbody", {}, ...here.map((i) => tableRow(i, i === chosen, i === entry)));
+  const head = element("thead", {}, element("tr", {}, ...COLUMNS.map(heading)));
+  byId("table").replaceChildren(
+    here.length ? element("table", { "aria-labelledby": "table-head", "aria-rowcount": table.rows.length + 1 }, head, body)
+      : element("p", { class: "soft" }, "No filter of this layer has this verdict."),
+  );
+  if (focused?.filter) byId("table").querySelector(`[data-filter="${focused.filter}"]`)?.focus();
+  else if (focused?.sort) byId("table").querySelector(`[data-sort="${focused.sort}"]`)?.focus();
+  showPages(here.length);
+}
+
+function tableRow(i, isChosen, isEntry) {
+  const cells = COLUMNS.map((column) => {
+    if (column.row) {
+      const current = isChosen ? "true" : null;
+      const link = element("a", { href: address({ filter: i }), "data-filter": i, tabindex: isEntry ? 0 : -1, "aria-current": current }, column.text(i));
+      return element("th", { scope: "row" }, link);
+    }
+    const inside = column.key === "verdict" ? [swatch(verdictOf(i)), column.text(i)] : [column.text(i)];
+    return element("td", { class: column.number ? "n" : column.key }, ...inside);
+  });
+  return element("tr", { class: isChosen ? "chosen" : null, "aria-rowindex": table.rows.indexOf(i) + 2 }, ...cells);
+}
+
+function heading({ key, head, number: right }) {
+  const [up, down] = [state.sort === key, state.sort === `-${key}`];
+  const button = element("button", { "data-sort": key }, head + (up ? " ▲" : down ? " ▼" : ""));
+  button.addEventListener("click", () => go({ sort: up ? `-${key}` : key }, { replace: true }));
+  return element("th", { scope: "col", class: right ? "n" : null, "aria-sort": up ? "ascending" : down ? "descending" : null }, button);
+}
+
+function showPages(shown) {
+  const pages = Math.ceil(table.rows.length / PAGE), first = table.page * PAGE;
+  if (byId("pages").children.length === 0) {
+    const button = (text, to) => {
+      const made = element("button", {}, text);
+      made.addEventListener("click", () => turn(to()));
+      return made;
+    };
+    byId("pages").append(
+      button("First", () => 0), button("Previous", () => table.page - 1), element("span", { id: "range", "aria-live": "polite" }),
+      button("Next", () => table.page + 1), button("Last", () => Infinity),
+    );
+  }
+  byId("range").textContent = `${whole(first + 1)} to ${whole(first + shown)} of ${whole(table.rows.length)}`;
+  const [start, previous, next, final] = byId("pages").querySelectorAll("button");
+  start.disabled = previous.disabled = table.page === 0;
+  next.disabled = final.disabled = table.page >= pages - 1;
+  byId("pages").hidden = pages < 2;
+}
+
+function turn(page) {
+  table.page = Math.max(0, Math.min(page, Math.ceil(table.rows.length / PAGE) - 1));
+  showPage();
+}
+
+/** Up and down through rows, over the edges of pages too; Page Up and Page Down through pages. */
+function tableKeys(event) {
+  const links = [...byId("table").querySelectorAll("tbody a")];
+  const at = links.indexOf(document.activeElement);
+  if (at < 0) return;
+  const first = table.page * PAGE;
+  const to = { ArrowDown: first + at + 1, ArrowUp: first + at - 1, PageDown: first + PAGE, PageUp: first - PAGE, Home: first, End: first + links.length - 1 }[event.key];
+  if (to === undefined) return;
+  event.preventDefault();
+  const wanted = Math.max(0, Math.min(to, table.rows.length - 1));
+  if (Math.floor(wanted / PAGE) !== table.page) turn(Math.floor(wanted / PAGE));
+  byId("table").querySelector(`[data-filter="${table.rows[wanted]}"]`).focus();
+}
+
+byId("table").addEventListener("keydown", tableKeys);
+byId("table").addEventListener("click", (event) => {
+  if (event.target.closest("a, button, thead")) return;
+  event.target.closest("tr")?.querySelector("a").click();
+});

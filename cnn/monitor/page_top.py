@@ -1,0 +1,102 @@
+"""The top of the page: what, when, in which setting, the verdict, what can be pruned, warnings."""
+
+from html import escape
+from typing import Any
+
+REGULARIZERS = {
+    "none": "nothing regularised",
+    "l2": "L2 with λ = {lam:g}",
+    "wd": "weight decay with λ = {lam:g}",
+    "adamw": "decay coupled to the learning rate with λ = {lam:g}",
+}
+
+
+def header(document: dict[str, Any]) -> str:
+    """What, when, in which setting; the verdict; what can be pruned; warnings."""
+    prunable = document["prunable"]
+    lines = [
+        f"<h1>{escape(document['title'])}</h1>",
+        f'<p class="soft">{escape(_when(document))}</p>',
+        f'<p class="soft">{escape(_setting(document["setting"]))}</p>',
+        f'<p class="result">{escape(verdict(document))}</p>',
+        f"<p>{escape(_forecast(document))}</p>",
+        f"<p><strong>{prunable['filters']:,} of {prunable['of']:,} filters "
+        f"({prunable['percent']:.1f} %)</strong> can be pruned now. {escape(prunable['how'])}</p>",
+    ]
+    if document["warnings"]:
+        items = "".join(f"<li>{escape(warning)}</li>" for warning in document["warnings"])
+        lines.append(
+            f'<section class="warnings" aria-label="Warnings"><h2>Warnings</h2><ul>{items}</ul>'
+            "</section>"
+        )
+    return "\n".join(line for line in lines if line != "<p></p>")
+
+
+def verdict(document: dict[str, Any]) -> str:
+    """One sentence: how many filters are gone, how many are expected to go."""
+    many = len(document["filters"]["layer"])
+    gone = sum(layer["counts"].get("collapsed", 0) for layer in document["layers"])
+    if not many:
+        return "No filters: what the model's norms scale is reported below."
+    now = f"{gone:,} of {many:,} filters {'is' if gone == 1 else 'are'} gone"
+    forecast, over = document["forecast"], _over(document)
+    if over:
+        return f"The run is over: {now}."
+    if forecast is None or forecast["total"] is None:
+        return f"{now}; what will become of the others is not known."
+    low, more, high = (
+        _more(forecast[key], many, gone) for key in ("total_lo", "total", "total_hi")
+    )
+    interval = f" (80 %: {low:,} to {high:,})" if low is not None and high is not None else ""
+    are = "is" if more == 1 else "are"
+    return f"{now}, {more:,} more {are} expected to go by step {forecast['until']:,}{interval}."
+
+
+def _more(percent: float | None, many: int, gone: int) -> int | None:
+    return None if percent is None else max(round(percent / 100 * many) - gone, 0)
+
+
+def _over(document: dict[str, Any]) -> bool:
+    return document["steps"] is not None and document["step"] >= document["steps"]
+
+
+def _forecast(document: dict[str, Any]) -> str:
+    """When the forecast was made; of a finished run, what it had said."""
+    forecast = document["forecast"]
+    if forecast is None or forecast["total"] is None:
+        why = document["forecast_why_not"]
+        return f"No forecast: {why}" if why else ""
+    made = f"Forecast made at step {forecast['at']:,}."
+    if _over(document):
+        many = len(document["filters"]["layer"])
+        said = [_more(forecast[key], many, 0) for key in ("total", "total_lo", "total_hi")]
+        interval = "" if None in said else f" (80 %: {said[1]:,} to {said[2]:,})"
+        made = f"The forecast made at step {forecast['at']:,} had said {said[0]:,}{interval}."
+    return f"{made} {forecast['note'] or ''}".strip()
+
+
+def _when(document: dict[str, Any]) -> str:
+    of = f" of {document['steps']:,}" if document["steps"] is not None else ""
+    took = "" if document["seconds"] is None else f", after {_span(document['seconds'])}"
+    written = str(document["written"])[:16].replace("T", " ")
+    return f"Step {document['step']:,}{of}{took}; written {written}"
+
+
+def _span(seconds: float) -> str:
+    """Seconds as a reader would say them."""
+    if seconds < 120:
+        return f"{seconds:.3g} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _setting(setting: dict[str, Any]) -> str:
+    reg, lam = setting["reg"], setting["lam"]
+    words = REGULARIZERS.get(reg, "{reg} with λ = {lam:g}") if reg is not None else ""
+    if lam is None and reg != "none":
+        words = ""
+    parts = [setting["optimizer"], words.format(reg=reg, lam=lam)]
+    if setting["lr"] is not None:
+        parts.append(f"learning rate {setting['lr']:g}")
+    note = f". {setting['note']}" if setting["note"] else ""
+    return ", ".join(filter(None, parts)) + note
