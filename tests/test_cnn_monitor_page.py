@@ -131,7 +131,7 @@ def test_the_verdict_is_one_sentence():
     )
     over = _planted(until=1.0)
     assert verdict(over) == f"The run is over: {now}."
-    assert "had said 7 (80 %: 3 to 9)." in page(over)
+    assert "had said 7 (80&nbsp;%: 3 to 9)." in page(over)
     assert "not known</p>" not in page(over)
     assert verdict(without_forecast(document(()))).startswith("No filters:")
 

@@ -54,9 +54,9 @@ function number(value) {
 
 function percent(share) {
   if (Number.isNaN(share)) return "–";
-  if (share > 0 && share < 0.005) return "< 1 %";
-  if (share < 1 && share > 0.995) return "> 99 %";
-  return `${Math.round(100 * share)} %`;
+  if (share > 0 && share < 0.005) return "<\u00a01\u00a0%";
+  if (share < 1 && share > 0.995) return ">\u00a099\u00a0%";
+  return `${Math.round(100 * share)}\u00a0%`;
 }
 
 /** Step of the collapse with its 80 % interval. */

@@ -83,7 +83,7 @@ def _whisker(shares: dict[str, Any]) -> str:
         else ""
     )
     return (
-        f'{middle:.0f} %{interval}<svg width="100%" height="12" aria-hidden="true">'
+        f'{middle:.0f}&nbsp;%{interval}<svg width="100%" height="12" aria-hidden="true">'
         f'<line class="rail" x1="0" x2="100%" y1="6" y2="6"/>{line}'
         f'<circle class="dot" cx="{middle:.2f}%" cy="6" r="4"/></svg>'
     )

@@ -29,7 +29,7 @@ def header(document: dict[str, Any]) -> str:
             f'<section class="warnings" aria-label="Warnings"><h2>Warnings</h2><ul>{items}</ul>'
             "</section>"
         )
-    return "\n".join(line for line in lines if line != "<p></p>")
+    return "\n".join(line for line in lines if line != "<p></p>").replace(" %", "&nbsp;%")
 
 
 def verdict(document: dict[str, Any]) -> str:

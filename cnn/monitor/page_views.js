@@ -107,8 +107,9 @@ function showNext(body) {
   const going = sorted(left.filter((i) => Number.isFinite(time.median[i])), "collapse").slice(0, 5);
   const listed = going.length ? going : sorted(left.filter((i) => !Number.isNaN(last(gamma, i))), "gamma").slice(0, 5);
   byId("filter-head").textContent = going.length ? "Next to go" : listed.length ? "Smallest γ that is left" : "No filter is left";
-  const text = (i) => going.length ? `: γ ${number(last(gamma, i))}; collapses, if it does, at step ${collapse(i)}; chance to be gone ${percent(chance[i])}` : `: γ ${number(last(gamma, i))}`;
+  const text = (i) => `: γ ${number(last(gamma, i))}` + (going.length ? `, step ${collapse(i)}, chance ${percent(chance[i])}` : "");
   body.replaceChildren(
+    ...(going.length ? [element("p", { class: "soft" }, "The step at which it collapses, if it does (80\u00a0% interval), and the chance to be gone at the end.")] : []),
     element("ol", {}, ...listed.map((i) => element("li", {}, element("a", { href: address({ filter: i }) }, fullName(i)), text(i)))),
     element("p", { class: "soft" }, "Choose a filter here, in the plot or in the table to see its γ and β, what is expected of it and why."),
   );
@@ -122,7 +123,7 @@ function says(i) {
   else if (report.forecast && !Number.isNaN(chance[i])) {
     parts.push(`Chance to be gone at step ${whole(report.forecast.until)}: ${percent(chance[i])}.`);
     const when = collapse(i);
-    parts.push(when === "not in this run" ? "No collapse is expected in this run." : `If it collapses, then at step ${when.replace("(", "(80 %: ")}.`);
+    parts.push(when === "not in this run" ? "No collapse is expected in this run." : `If it collapses, then at step ${when.replace("(", "(80\u00a0%: ")}.`);
   } else parts.push("No forecast.");
   parts.push(`Reason: ${report.reasons[filters.reason[i]]}.`);
   parts.push(filters.prunable[i] ? "It can be pruned now." : "It cannot be pruned now.");
