@@ -117,6 +117,7 @@ def _planted(**changes):
     counts = dict.fromkeys(("alive", "selective", "doomed", "unknown"), 0)
     made["layers"][0]["counts"] = counts | {"alive": 3, "collapsed": 1}
     made["layers"][1]["counts"] = counts | {"doomed": 3, "collapsed": 3}
+    made["filters"]["verdict"] = [0, 0, 0, 3, 2, 2, 2, 3, 3, 3]
     made["forecast"] |= {"total_lo": 30.0, "total": 70.0, "total_hi": 90.0}
     return made
 
@@ -129,11 +130,25 @@ def test_the_verdict_is_one_sentence():
     assert verdict(without_forecast(_planted())) == (
         f"{now}; what will become of the others is not known."
     )
+    none = _planted()
+    for layer in none["layers"]:
+        layer["counts"]["collapsed"] = 0
+    none["filters"]["verdict"] = [0] * 10
+    assert verdict(none) == (
+        "None of 10 filters is gone, 7 are expected to go by step 4,000 (80 %: 3 to 9)."
+    )
     over = _planted(until=1.0)
     assert verdict(over) == f"The run is over: {now}."
     assert "had said 7 (80&nbsp;%: 3 to 9)." in page(over)
     assert "not known</p>" not in page(over)
     assert verdict(without_forecast(document(()))).startswith("No filters:")
+
+
+def test_a_forecast_for_some_filters_counts_these_only():
+    """Percent of the five that have a forecast; one of them is gone already."""
+    chance = np.array([0.5] * 5 + [np.nan] * 5)
+    made = changed(_planted(), p_collapse=pack(chance))
+    assert "of the 5 that have a forecast 3 more are expected to go" in verdict(made)
 
 
 def test_the_page_says_why_there_is_no_forecast():

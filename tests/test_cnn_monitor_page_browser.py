@@ -145,7 +145,10 @@ def test_a_filter_shows_its_forecast(reader):
     assert it.fragment() == f"#layer=C1&filter={doomed}&show=doomed"
     assert it.one("#filter-head").text == f"C1 filter {doomed}: doomed"
     lo, median, hi = (f"{round(float(fates[n][doomed])):,}" for n in ("t_lo", "t_median", "t_hi"))
-    assert f"at step {median} (80 %: {lo} to {hi})" in it.one("#filter-says").text
+    assert (
+        f"Collapse, if there is one: at step {median} (80 %: {lo} to {hi})."
+        in it.one("#filter-says").text
+    )
     assert len(it.all("#filter svg[role=img]")) == 2 and len(it.all("#filter .band")) == 2
 
 

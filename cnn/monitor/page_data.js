@@ -65,6 +65,7 @@ function collapse(i) {
   if (!report.forecast || Number.isNaN(chance[i])) return "–";
   const { lo, median, hi } = time;
   if (!Number.isFinite(median[i])) return "not in this run";
+  if (hi[i] <= report.forecast.at) return "under way";
   if (!Number.isFinite(lo[i])) return whole(median[i]);
   return `${whole(median[i])} (${whole(lo[i])} to ${Number.isFinite(hi[i]) ? whole(hi[i]) : "after the end"})`;
 }

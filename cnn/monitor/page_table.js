@@ -3,17 +3,17 @@
 const PAGE = 20;
 const COLUMNS = [
   { key: "filter", head: "filter", of: (i) => i, text: (i) => label(i), row: true },
-  { key: "gamma", head: "γ now", of: (i) => Math.abs(last(gamma, i)), text: (i) => number(last(gamma, i)), number: true },
-  { key: "beta", head: "β now", of: (i) => Math.abs(last(beta(), i)), text: (i) => number(last(beta(), i)), number: true },
+  { key: "gamma", head: "γ", of: (i) => Math.abs(last(gamma, i)), text: (i) => number(last(gamma, i)), number: true },
+  { key: "beta", head: "β", of: (i) => Math.abs(last(beta(), i)), text: (i) => number(last(beta(), i)), number: true },
   { key: "verdict", head: "verdict", of: (i) => filters.verdict[i], text: verdictOf },
-  { key: "chance", head: "chance to be gone", of: (i) => chance[i], text: (i) => percent(chance[i]), number: true },
-  { key: "collapse", head: "collapse at step (80 %)", of: (i) => (isGone(i) ? -1 : time.median[i]), text: collapse, number: true },
+  { key: "chance", head: "chance to be gone", forecast: true, of: (i) => chance[i], text: (i) => percent(chance[i]), number: true },
+  { key: "collapse", head: "collapse at step (80\u00a0%)", forecast: true, of: (i) => (isGone(i) ? -1 : time.median[i]), text: collapse, number: true },
   { key: "prunable", head: "prunable now", of: (i) => -filters.prunable[i], text: (i) => (filters.prunable[i] ? "yes" : "no") },
   { key: "reason", head: "reason", of: (i) => filters.reason[i], text: (i) => report.reasons[filters.reason[i]] },
-];
+].filter((column) => report.forecast || !column.forecast);
 
 /** What a filter is called: its channel, and its layer where several are shown. */
-const label = (i) => (state.layer === null ? fullName(i) : String(filters.channel[i]));
+const label = (i) => (state.layer === null ? `${names[filters.layer[i]]} · ${filters.channel[i]}` : String(filters.channel[i]));
 const fullName = (i) => `${names[filters.layer[i]]} filter ${filters.channel[i]}`;
 
 /** `members` in the order of a column; unknown values come last, equal ones keep their order. */

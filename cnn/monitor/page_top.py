@@ -3,6 +3,10 @@
 from html import escape
 from typing import Any
 
+import numpy as np
+
+from cnn.monitor.packing import unpack
+
 REGULARIZERS = {
     "none": "nothing regularised",
     "l2": "L2 with λ = {lam:g}",
@@ -34,26 +38,42 @@ def header(document: dict[str, Any]) -> str:
 
 def verdict(document: dict[str, Any]) -> str:
     """One sentence: how many filters are gone, how many are expected to go."""
-    many = len(document["filters"]["layer"])
+    filters, forecast = document["filters"], document["forecast"]
+    many = len(filters["layer"])
     gone = sum(layer["counts"].get("collapsed", 0) for layer in document["layers"])
     if not many:
         return "No filters: what the model's norms scale is reported below."
-    now = f"{gone:,} of {many:,} filters {'is' if gone == 1 else 'are'} gone"
-    forecast, over = document["forecast"], _over(document)
-    if over:
-        return f"The run is over: {now}."
+    are = "is" if gone <= 1 else "are"
+    now = f"{f'{gone:,}' if gone else 'None'} of {many:,} filters {are} gone"
+    if _over(document):
+        return f"The run is over: {now[0].lower()}{now[1:]}."
     if forecast is None or forecast["total"] is None:
         return f"{now}; what will become of the others is not known."
+    among, already = _forecast_for(document)
     low, more, high = (
-        _more(forecast[key], many, gone) for key in ("total_lo", "total", "total_hi")
+        _number(forecast[key], among, already) for key in ("total_lo", "total", "total_hi")
     )
     interval = f" (80 %: {low:,} to {high:,})" if low is not None and high is not None else ""
+    which = "" if among == many else f"of the {among:,} that have a forecast "
+    extra = " more" if gone else ""
     are = "is" if more == 1 else "are"
-    return f"{now}, {more:,} more {are} expected to go by step {forecast['until']:,}{interval}."
+    end = f"by step {forecast['until']:,}"
+    return f"{now}, {which}{more:,}{extra} {are} expected to go {end}{interval}."
 
 
-def _more(percent: float | None, many: int, gone: int) -> int | None:
-    return None if percent is None else max(round(percent / 100 * many) - gone, 0)
+def _forecast_for(document: dict[str, Any]) -> tuple[int, int]:
+    """How many filters the forecast is for, and how many of these are gone already."""
+    filters = document["filters"]
+    if filters["p_collapse"] is None:
+        return 0, 0
+    known = np.isfinite(unpack(filters["p_collapse"]))
+    collapsed = [verdict["name"] for verdict in document["verdicts"]].index("collapsed")
+    return int(known.sum()), int((known & (np.array(filters["verdict"]) == collapsed)).sum())
+
+
+def _number(percent: float | None, among: int, already: int) -> int | None:
+    """Filters that `percent` of `among` are, without those that are gone already."""
+    return None if percent is None else max(round(percent / 100 * among) - already, 0)
 
 
 def _over(document: dict[str, Any]) -> bool:
@@ -68,8 +88,8 @@ def _forecast(document: dict[str, Any]) -> str:
         return f"No forecast: {why}" if why else ""
     made = f"Forecast made at step {forecast['at']:,}."
     if _over(document):
-        many = len(document["filters"]["layer"])
-        said = [_more(forecast[key], many, 0) for key in ("total", "total_lo", "total_hi")]
+        among, _ = _forecast_for(document)
+        said = [_number(forecast[key], among, 0) for key in ("total", "total_lo", "total_hi")]
         interval = "" if None in said else f" (80 %: {said[1]:,} to {said[2]:,})"
         made = f"The forecast made at step {forecast['at']:,} had said {said[0]:,}{interval}."
     return f"{made} {forecast['note'] or ''}".strip()

@@ -31,7 +31,7 @@ function rug(frame, members) {
   const going = members.filter((i) => !isGone(i) && time.median[i] >= 0 && time.median[i] <= end);
   byId("rug").textContent = going.length ? `Ticks at the foot: the step at which a filter is expected to collapse, if it does (${whole(going.length)}).` : "";
   const d = going.map((i) => `M${frame.atX(time.median[i]).toFixed(1)} ${frame.bottom}v-9`).join("");
-  return d ? [drawn("path", { class: "rug", d, opacity: Math.max(0.2, Math.min(1, 30 / going.length)) })] : [];
+  return d ? [drawn("path", { class: "rug", d, opacity: Math.max(0.25, Math.min(1, 60 / going.length)) })] : [];
 }
 
 /** Filter `i` stands out in the plot, with the interval of its collapse; null: none. */
@@ -101,15 +101,18 @@ function showFilter(i) {
   shift.svg.append(course(shift, steps, row(beta(), i)));
 }
 
+/** As the table says it, within a sentence. */
+const when = (i) => collapse(i).replace(/^(?=\d)/, "at step ");
+
 /** No filter is chosen: those that are expected to go first, or that are smallest. */
 function showNext(body) {
   const left = shown().filter((i) => !isGone(i));
-  const going = sorted(left.filter((i) => Number.isFinite(time.median[i])), "collapse").slice(0, 5);
+  const going = sorted(left.filter((i) => verdictOf(i) === "doomed"), "collapse").slice(0, 5);
   const listed = going.length ? going : sorted(left.filter((i) => !Number.isNaN(last(gamma, i))), "gamma").slice(0, 5);
   byId("filter-head").textContent = going.length ? "Next to go" : listed.length ? "Smallest γ that is left" : "No filter is left";
-  const text = (i) => `: γ ${number(last(gamma, i))}` + (going.length ? `, step ${collapse(i)}, chance ${percent(chance[i])}` : "");
+  const text = (i) => `: γ ${number(last(gamma, i))}` + (report.forecast && going.length ? `, collapse ${when(i)}, chance ${percent(chance[i])}` : "");
   body.replaceChildren(
-    ...(going.length ? [element("p", { class: "soft" }, "The step at which it collapses, if it does (80\u00a0% interval), and the chance to be gone at the end.")] : []),
+    ...(report.forecast && going.length ? [element("p", { class: "soft" }, "The step of the collapse, if there is one, with its 80\u00a0% interval, and the chance to be gone at the end.")] : []),
     element("ol", {}, ...listed.map((i) => element("li", {}, element("a", { href: address({ filter: i }) }, fullName(i)), text(i)))),
     element("p", { class: "soft" }, "Choose a filter here, in the plot or in the table to see its γ and β, what is expected of it and why."),
   );
@@ -122,8 +125,7 @@ function says(i) {
   if (isGone(i)) parts.push("It is gone.");
   else if (report.forecast && !Number.isNaN(chance[i])) {
     parts.push(`Chance to be gone at step ${whole(report.forecast.until)}: ${percent(chance[i])}.`);
-    const when = collapse(i);
-    parts.push(when === "not in this run" ? "No collapse is expected in this run." : `If it collapses, then at step ${when.replace("(", "(80\u00a0%: ")}.`);
+    parts.push(Number.isFinite(time.median[i]) ? `Collapse, if there is one: ${when(i).replace("(", "(80\u00a0%: ")}.` : "No collapse is expected in this run.");
   } else parts.push("No forecast.");
   parts.push(`Reason: ${report.reasons[filters.reason[i]]}.`);
   parts.push(filters.prunable[i] ? "It can be pruned now." : "It cannot be pruned now.");
