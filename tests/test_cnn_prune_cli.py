@@ -49,6 +49,30 @@ def test_it_writes_the_narrower_network_and_its_certificate(run, tmp_path, capsy
     assert "holds results: take another --out." in capsys.readouterr().err
 
 
+def test_it_fuses_looks_at_the_training_images_and_exports(run, tmp_path, capsys):
+    folder, model = run
+    words = ["--out", str(tmp_path / "out"), "--inactive", "--fuse", "--pt2", "--any-size"]
+    assert main([str(folder), *words]) == 0
+    shown = capsys.readouterr().out
+    assert "on 1,437 images" in shown and "BatchNorms are fused" in shown
+    assert "written to" in shown and "pruned.pt, pruned.pt2, certificate.txt" in shown
+    entry = json.loads((tmp_path / "out" / "certificate.json").read_text())
+    ((_, rows),) = entry["exports"].items()
+    assert [row["inputs"] for row in rows] == ["given", "first", "larger"]
+    assert max(row["relative"] for row in rows) < 1e-5 and entry["inactive"]["images"] == 1437
+    x = data.load(DataConfig("digits")).test.x
+    written = torch.export.load(tmp_path / "out" / "pruned.pt2").module()
+    with torch.no_grad():
+        assert torch.equal(written(x).argmax(1), model.eval()(x).argmax(1))
+
+
+def test_missing_packages_are_named_before_any_work(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("cnn.prune.export.find_spec", lambda name: None)
+    assert main([str(run[0]), "--out", str(tmp_path / "out"), "--onnx"]) == 2
+    assert "pip install onnx onnxruntime onnxscript" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_dry_run_writes_nothing(run, capsys):
     folder, _ = run
     before = sorted(folder.iterdir())

@@ -26,7 +26,8 @@ IMAGES = 1000  # on which the outputs are compared
 class Settings:
     """Remove the dead filters of a network that cnn.train trained, exactly, and certify it.
 
-    Writes the narrower network (OUT/pruned.pt) and the certificate (OUT/certificate.txt and .json).
+    Writes the narrower network (OUT/pruned.pt), what else is asked for, and the certificate
+    (OUT/certificate.txt and .json).
     """
 
     checkpoint: Positional[Path]
@@ -35,6 +36,16 @@ class Settings:
     """Folder for the results."""
     threshold: float = 1e-3
     """A filter is dead if its BatchNorm's |gamma| is below."""
+    inactive: bool = False
+    """Remove also what a ReLU holds at 0 on all training images, whatever its gamma."""
+    fuse: bool = False
+    """Put BatchNorms into the convolutions before them: a network for evaluation only."""
+    onnx: bool = False
+    """Write OUT/pruned.onnx, too, and compare it in onnxruntime."""
+    pt2: bool = False
+    """Write OUT/pruned.pt2, too, for torch.export.load, and compare it."""
+    any_size: bool = False
+    """Leave height and width open in these two; otherwise only the batch is."""
     dry_run: bool = False
     """Only say what would go."""
     threads: int = 1
@@ -49,6 +60,7 @@ def main(argv: list[str] | None = None) -> int:
 def _main(settings: Settings) -> int:
     import torch
 
+    from cnn.prune.export import installed
     from cnn.prune.plan import plan
     from regdyn.checks import finite, integer
 
@@ -57,17 +69,20 @@ def _main(settings: Settings) -> int:
     if settings.out is not None and (settings.out / "certificate.json").exists():
         raise ValueError(f"{str(settings.out)!r} holds results: take another --out.")
     finite("--threshold", settings.threshold, 0.0)
+    if settings.onnx:
+        installed()
     torch.set_num_threads(integer("--threads", settings.threads, 1))
     model, images = _network(settings.checkpoint)
     given = _given(model, images)
     if settings.dry_run:
-        _show(plan(model, given, settings.threshold).layers)
+        inactive_on = images.train if settings.inactive else None
+        _show(plan(model, given, settings.threshold, inactive_on).layers)
         return 0
-    pruned = _pruned(model, images, given, settings.threshold)
+    pruned = _pruned(model, images, given, settings)
     _show(pruned.certificate.layers)
+    written = _write(pruned, given, settings)
     print(pruned.certificate)
-    _write(pruned, settings.out)  # type: ignore[arg-type]
-    print(f"written to {settings.out}{os.sep}: pruned.pt, certificate.txt, certificate.json")
+    print(f"written to {settings.out}{os.sep}: {', '.join(written)}")
     return 0
 
 
@@ -102,12 +117,15 @@ def _given(model: nn.Module, images: Data) -> Tensor:
     return torch.cat(found)[:IMAGES]
 
 
-def _pruned(model: nn.Module, images: Data, given: Tensor, threshold: float) -> Pruned:
+def _pruned(model: nn.Module, images: Data, given: Tensor, settings: Settings) -> Pruned:
     """Prune, and put the test error before and after into the certificate."""
     from cnn.measure import evaluate
     from cnn.prune import prune
 
-    pruned = prune(model, given, threshold)
+    pruned = prune(
+        model, given, settings.threshold, fuse=settings.fuse,
+        inactive_on=images.train if settings.inactive else None,
+    )  # fmt: skip
     before, after = (evaluate(net, images.test) for net in (model, pruned.model))
     pruned.certificate.notes.append(
         f"test error on {before.images:,} images: {before.error:.2f} % -> {after.error:.2f} %"
@@ -122,22 +140,28 @@ def _show(layers: list[tuple[str, int, int]]) -> None:
     print(f"{'together':>24}: {filters - kept} of {filters}")
 
 
-def _write(pruned: Pruned, out: Path) -> None:
-    """Three files, each whole or not at all; the certificate last."""
+def _write(pruned: Pruned, given: Tensor, settings: Settings) -> list[str]:
+    """Files, each whole or not at all; the certificate last. Returns their names."""
     import torch
 
     from cnn.checkpoint import whole
+    from cnn.prune.export import export
     from regdyn import store
 
-    with store.folder(out) as folder:
+    exports = [f"pruned.{kind}" for kind in ("onnx", "pt2") if getattr(settings, kind)]
+    with store.folder(settings.out) as folder:  # type: ignore[arg-type]
         with whole(folder / "pruned.pt") as name:
             torch.save(pruned.model, name)
-        for file, text in (
-            ("certificate.txt", str(pruned.certificate)),
-            ("certificate.json", pruned.certificate.json()),
-        ):
+        for file in exports:
+            export(pruned, folder / file, given, sizes=settings.any_size)
+        texts = {
+            "certificate.txt": str(pruned.certificate),
+            "certificate.json": pruned.certificate.json(),
+        }
+        for file, text in texts.items():
             with whole(folder / file) as name:
                 Path(name).write_text(text + "\n", encoding="utf-8")
+    return ["pruned.pt", *exports, *texts]
 
 
 if __name__ == "__main__":

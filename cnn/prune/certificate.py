@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Certificate", "Difference", "Size"]
+__all__ = ["Certificate", "Difference", "Inactive", "Size"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class Difference:
     Attributes
     ----------
     inputs : str
-        Which: "given" or "random" (normal, as many of the same shape).
+        Which: "given" or "random" (normal, as many of the same shape); of an export, "given",
+        "first" (the first of them alone) and "larger" (random ones with more pixels).
     count : int
         How many.
     largest : float
@@ -61,6 +62,26 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class Inactive:
+    """What was taken away since a ReLU held it at 0 on given images, not since gamma is small.
+
+    Attributes
+    ----------
+    images : int
+        How many.
+    channels : int
+        Channels of ReLUs that were 0 at every position of all of them.
+    margin : float or None
+        How far below 0 the largest input was, in standard deviations of that channel's inputs: the
+        smallest of all channels.
+    """
+
+    images: int
+    channels: int
+    margin: float | None
+
+
+@dataclass(frozen=True)
 class Certificate:
     r"""What pruning took, and what it changed.
 
@@ -80,6 +101,10 @@ class Certificate:
         Batch -> median milliseconds before and after; empty where it was not measured.
     notes : list of str
         What else there is to know.
+    inactive : Inactive or None
+        If filters that are inactive on given images were asked for.
+    exports : dict
+        What `cnn.prune.export` wrote -> its differences from the pruned network.
     """
 
     threshold: float
@@ -91,12 +116,18 @@ class Certificate:
     kept: dict[str, int]
     latency: dict[int, tuple[float, float]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    inactive: Inactive | None = None
+    exports: dict[str, list[Difference]] = field(default_factory=dict)
 
     def json(self) -> str:
         """As JSON, with `relative` beside each difference."""
         entry: dict[str, Any] = dataclasses.asdict(self)
-        for row, difference in zip(entry["differences"], self.differences, strict=True):
-            row["relative"] = difference.relative
+        for rows, found in [
+            (entry["differences"], self.differences),
+            *((entry["exports"][name], found) for name, found in self.exports.items()),
+        ]:
+            for row, difference in zip(rows, found, strict=True):
+                row["relative"] = difference.relative
         return json.dumps(entry, indent=1, allow_nan=False)
 
     def __str__(self) -> str:
@@ -107,11 +138,8 @@ class Certificate:
             share = 100 * (1 - new / old) if old else 0.0
             title = "MACs" if name == "macs" else name
             lines.append(f"{title:>12}: {old:,} -> {new:,} (-{share:.1f} %)")
-        for d in self.differences:
-            lines.append(
-                f"{d.count} {d.inputs} inputs: outputs differ by at most {d.largest:.2e}, "
-                f"{d.relative:.1e} of their scale {d.scale:.3g}; {d.flipped} predictions flipped"
-            )
+        lines += [] if self.inactive is None else [_inactive(self.inactive)]
+        lines += map(_difference, self.differences)
         lines.append(f"first operation that differs by more than 1e-5: {self.first or 'none'}")
         for batch, (old, new) in self.latency.items():
             lines.append(
@@ -119,4 +147,24 @@ class Certificate:
             )
         for name, count in self.kept.items():
             lines.append(f"{name} reads all channels, {count} constant ones among them")
+        for name, found in self.exports.items():
+            lines += [f"{name}, against the pruned network: {_difference(d)}" for d in found]
         return "\n".join([*lines, *self.notes])
+
+
+def _difference(d: Difference) -> str:
+    inputs = f"{d.inputs} input" if d.count == 1 else f"{d.inputs} inputs"
+    return (
+        f"{d.count} {inputs}: outputs differ by at most {d.largest:.2e}, "
+        f"{d.relative:.1e} of their scale {d.scale:.3g}; {d.flipped} predictions flipped"
+    )
+
+
+def _inactive(found: Inactive) -> str:
+    text = f"{found.channels} more channels are 0 after their ReLU on {found.images:,} images"
+    if found.margin is None:
+        return text
+    return (
+        f"{text}; their largest inputs are {found.margin:.2g} standard deviations below 0 or more. "
+        "For other images that is no proof"
+    )

@@ -8,13 +8,16 @@ import operator
 import re
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp, TensorMetadata
+from torch.utils._pytree import tree_leaves
 
 from cnn.layers import unwrapped
-from cnn.prune.modules import Border, Select, Shift
+from cnn.prune.modules import Border, EvaluationOnly, Select, Shift
+from cnn.prune.normact import split
 
 __all__ = [
     "CannotPrune", "module_of", "prunable", "shape", "sources", "trace", "tracing_differs",
@@ -35,10 +38,8 @@ class _Tracer(fx.Tracer):
     """Looks into everything but torch's own modules, those derived from them, and ours."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        known = isinstance(m, (*KNOWN, Border, Select, Shift)) or type(m).__name__ in (
-            "StochasticDepth",
-            "DropPath",
-        )
+        known = isinstance(m, (*KNOWN, Border, EvaluationOnly, Select, Shift))
+        known = known or type(m).__name__ in ("StochasticDepth", "DropPath")
         return known or super().is_leaf_module(m, module_qualified_name)
 
 
@@ -61,13 +62,18 @@ def trace(model: nn.Module, example: Tensor) -> fx.GraphModule:
         raise CannotPrune(f"{name} cannot be traced by torch.fx: {_line(error)}") from error
     try:
         with torch.no_grad():
-            root(example)  # ShapeProp would print what goes wrong
-            ShapeProp(traced).propagate(example)
+            given = root(example)  # ShapeProp would print what goes wrong
+            is_split = split(traced)
+            found = ShapeProp(traced).propagate(example)
     except Exception as error:
         shown = tuple(example.shape)
         raise ValueError(
             f"example_input must be what {name} takes, not a tensor {shown}: {_line(error)}"
         ) from error
+    if is_split and not _alike(given, found):
+        raise CannotPrune(
+            f"{name} has a BatchNormAct2d that is more than BatchNorm and activation."
+        )
     for node in traced.graph.nodes:
         _refuse(traced, node)
     traced.graph.eliminate_dead_code()
@@ -83,6 +89,11 @@ def tracing_differs(model: nn.Module) -> bool:
         except Exception:  # in evaluation mode it can be traced
             return True
     return codes[0] != codes[1]
+
+
+def _alike(given: Any, found: Any) -> bool:
+    pairs = zip(tree_leaves(given), tree_leaves(found), strict=True)
+    return all(torch.allclose(a, b) for a, b in pairs if isinstance(a, Tensor))
 
 
 def _line(error: Exception) -> str:

@@ -19,6 +19,7 @@ __all__ = ["compare", "first_difference", "latency", "size"]
 
 TOLERANCE = 1e-5  # of the scale of an operation's output
 BATCHES = (1, 64)
+Model = nn.Module | Callable[[Tensor], Any]
 
 
 def size(model: nn.Module, example: Tensor) -> Size:
@@ -43,12 +44,12 @@ def size(model: nn.Module, example: Tensor) -> Size:
     return Size(filters, sum(p.numel() for p in model.parameters()), macs)
 
 
-def compare(before: nn.Module, after: nn.Module, inputs: Tensor, what: str = "given") -> Difference:
+def compare(before: Model, after: Model, inputs: Tensor, what: str = "given") -> Difference:
     """How much the outputs differ. Both networks are in evaluation mode.
 
     Parameters
     ----------
-    before, after : torch.nn.Module
+    before, after : torch.nn.Module or function of the inputs
     inputs : tensor (n, ...)
     what : str
         What the inputs are.
@@ -64,7 +65,7 @@ def compare(before: nn.Module, after: nn.Module, inputs: Tensor, what: str = "gi
 
 
 @torch.no_grad()
-def _outputs(model: nn.Module, inputs: Tensor) -> list[Tensor]:
+def _outputs(model: Model, inputs: Tensor) -> list[Tensor]:
     return [x for x in tree_leaves(model(inputs)) if isinstance(x, Tensor)]
 
 

@@ -1,11 +1,11 @@
-"""The three modules that pruning may add to a network. A network can be pruned again."""
+"""The modules that pruning may add to a network. A network can be pruned again."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["Border", "Select", "Shift"]
+__all__ = ["Border", "EvaluationOnly", "Select", "Shift"]
 
 
 class Select(nn.Module):
@@ -73,3 +73,20 @@ class Border(nn.Module):
         """The convolution's output y for its input x, and the constant."""
         ones = x.new_ones(1, 1, x.shape[2], x.shape[3])
         return y + F.conv2d(ones, self.kernel, None, self.stride, self.padding, self.dilation)
+
+
+class EvaluationOnly(nn.Module):
+    """What a fused network gives its input to: it lets it through, and no training mode."""
+
+    def train(self, mode: bool = True) -> EvaluationOnly:
+        """Refuse training mode."""
+        if mode:
+            raise ValueError(
+                "a fused network has no BatchNorm left to train: train the one that prune returns "
+                "without fuse."
+            )
+        return super().train(mode)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`x` itself."""
+        return x

@@ -76,7 +76,16 @@ class Size(Operation):
 
 
 class Elementwise(Operation):
-    """An activation, a sum of two: each channel from the same channel of every input."""
+    """An activation, a sum of two: each channel from the same channel of every input.
+
+    Attributes
+    ----------
+    off, margin : tensor (channels,) or None
+        Set by `cnn.prune.gradient_dead`: channels of a ReLU that were 0 on all images, and how far.
+    """
+
+    off: Tensor | None = None
+    margin: Tensor
 
     def constants(self, inputs: list[Channels]) -> Channels:
         """Where all inputs are constant; of a product also where one of them is 0."""
@@ -86,7 +95,8 @@ class Elementwise(Operation):
             constant = constant | torch.stack(zeros).any(0)
         values = [channels.value for channels in inputs]
         value = values[0] if self.word in SAME else self._evaluate(values)
-        return Channels(constant, torch.where(constant, value, 0))
+        value = torch.where(constant, value, 0)
+        return Channels(constant if self.off is None else constant | self.off, value)
 
     def complete(self, kept: Tensor) -> Tensor:
         """Each by itself."""

@@ -7,10 +7,13 @@ which channels somebody reads. A channel that nobody needs is not computed.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
+from cnn.prune import gradient_dead
+from cnn.prune.certificate import Inactive
 from cnn.prune.graph import CannotPrune, shape, sources, trace, width
 from cnn.prune.kinds import operations
 from cnn.prune.layer_operations import BatchNorm, Dense, Grouped
@@ -32,6 +35,8 @@ class Plan:
     kept : dict of node to bool tensor (channels,)
     readers : dict of str to int
         Operations that keep constant channels since they read every channel, and how many.
+    inactive : Inactive or None
+        What given images added.
     """
 
     traced: fx.GraphModule
@@ -39,6 +44,7 @@ class Plan:
     constants: dict[fx.Node, Channels]
     kept: dict[fx.Node, Tensor]
     readers: dict[str, int]
+    inactive: Inactive | None = None
 
     @property
     def layers(self) -> list[tuple[str, int, int]]:
@@ -61,7 +67,9 @@ class Plan:
         return self.operations[node].needs(self.kept[node], self.inputs(node))
 
 
-def plan(model: nn.Module, example: Tensor, threshold: float = 1e-3) -> Plan:
+def plan(
+    model: nn.Module, example: Tensor, threshold: float = 1e-3, inactive_on: Any = None
+) -> Plan:
     r"""Find what goes. The model is not touched.
 
     Parameters
@@ -71,6 +79,8 @@ def plan(model: nn.Module, example: Tensor, threshold: float = 1e-3) -> Plan:
         An input of the model.
     threshold : float, default 1e-3
         A filter is dead if its BatchNorm's :math:`|\gamma|` is below.
+    inactive_on : Tensor, Split, Stream or iterable, optional
+        Images; what a ReLU holds at 0 on all of them is constant, too.
 
     Raises
     ------
@@ -83,7 +93,7 @@ def plan(model: nn.Module, example: Tensor, threshold: float = 1e-3) -> Plan:
     traced = trace(model, example)
     found = operations(traced)
     norms = [op for op in found.values() if isinstance(op, BatchNorm)]
-    if not any(op.module.affine for op in norms):
+    if inactive_on is None and not any(op.module.affine for op in norms):
         raise CannotPrune(
             f"{type(model).__name__} has no BatchNorm with gamma whose filters could be dead."
         )
@@ -92,10 +102,14 @@ def plan(model: nn.Module, example: Tensor, threshold: float = 1e-3) -> Plan:
         tensors = [*op.module.parameters(), *op.module.buffers()]
         if not all(bool(t.isfinite().all()) for t in tensors):
             raise CannotPrune(f"{op.node.target} (BatchNorm) has numbers that are not finite.")
+    images = None if inactive_on is None else gradient_dead.find(traced, found, inactive_on)
     constants: dict[fx.Node, Channels] = {}
     for node, op in found.items():
         constants[node] = op.constants([constants[source] for source in sources(node)])
-    return Plan(traced, found, constants, _kept(found, constants), _readers(found, constants))
+    inactive = None if images is None else gradient_dead.summary(found, constants, images)
+    return Plan(
+        traced, found, constants, _kept(found, constants), _readers(found, constants), inactive
+    )
 
 
 def _readers(found: dict[fx.Node, Operation], constants: dict[fx.Node, Channels]) -> dict[str, int]:

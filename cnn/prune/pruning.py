@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn, optim
 
 from cnn.layers import unwrapped
-from cnn.prune import measure
+from cnn.prune import fusion, measure
 from cnn.prune.certificate import Certificate
 from cnn.prune.graph import tracing_differs
 from cnn.prune.optimizer import check, sliced
@@ -45,6 +46,8 @@ def prune(
     threshold: float = 1e-3,
     optimizer: optim.Optimizer | None = None,
     *,
+    inactive_on: Any = None,
+    fuse: bool = False,
     latency: bool = True,
 ) -> Pruned:
     r"""Remove the dead filters of any network that torch.fx can trace.
@@ -62,6 +65,11 @@ def prune(
     threshold : float, default 1e-3
     optimizer : torch.optim.Optimizer, optional
         One that trains `model`, to be carried over.
+    inactive_on : Tensor, Split, Stream or iterable, optional
+        Images. Filters that a ReLU holds at 0 at every position of all of them go, too, whatever
+        their gamma: exact for these images (in evaluation mode), not known for others.
+    fuse : bool, default False
+        Put each BatchNorm into the convolution before it. The result is for evaluation only.
     latency : bool, default True
         Measure how long both networks take.
 
@@ -84,13 +92,18 @@ def prune(
     if not isinstance(example_input, Tensor) or example_input.ndim < 2 or not len(example_input):
         raise ValueError(f"example_input must be a tensor (n, ...), not {shown(example_input)}.")
     model = unwrapped(model)
+    if fuse and (optimizer is not None or model.training):
+        what = "with an optimizer" if optimizer is not None else "of a model in training mode"
+        raise ValueError(f"fuse must be False {what}: a fused network is for evaluation only.")
     if optimizer is not None:
         check(optimizer, model)
-    asked = plan(model, example_input, threshold)
+    asked = plan(model, example_input, threshold, inactive_on)
     before = copy.deepcopy(asked.traced)
     slices = operate(asked)
+    notes = [fusion.fuse(asked.traced)] if fuse else []
     made = None if optimizer is None else sliced(optimizer, model, asked.traced, slices)
     certificate = _certify(before, asked, example_input, threshold, latency)
+    certificate.notes.extend(notes)
     if tracing_differs(model):
         certificate.notes.append(
             "The model computes something else in training than in evaluation; the pruned one "
@@ -120,6 +133,7 @@ def _certify(
         first=measure.first_difference(before, after, kept, example),
         kept=done.readers,
         latency=measure.latency(before, after, example) if timed else {},
+        inactive=done.inactive,
     )
 
 
