@@ -138,10 +138,15 @@ def test_the_verdict_is_one_sentence():
         "None of 10 filters is gone, 7 are expected to go by step 4,000 (80 %: 3 to 9)."
     )
     over = _planted(until=1.0)
+    assert "Forecast made" not in page(over) and "had said" not in page(over)
+    over["forecast"]["at"] = 400
     assert verdict(over) == f"The run is over: {now}."
     assert "had said 7 (80&nbsp;%: 3 to 9)." in page(over)
     assert "not known</p>" not in page(over)
     assert verdict(without_forecast(document(()))).startswith("No filters:")
+    assert "<main hidden>" in page(without_forecast(document(())))
+    lost = changed(_planted(), p_collapse=pack(np.full(10, np.nan)))
+    assert verdict(lost) == verdict(without_forecast(_planted()))
 
 
 def test_a_forecast_for_some_filters_counts_these_only():
@@ -185,7 +190,9 @@ BAD = {
         made, verdict=[9] * 10
     ),
     "a packed array must be": lambda made: changed(made, beta=[1.0]),
-    "verdicts must be among": lambda made: made | {"verdicts": [{"name": "x", "meaning": ""}]},
+    "verdicts must be alive, selective": lambda made: (
+        made | {"verdicts": [{"name": "x", "meaning": ""}]}
+    ),
     "filters lacks channel": lambda made: made | {"filters": _without(made["filters"], "channel")},
     "an entry of layers lacks path, kind": lambda made: made | {"layers": [{"name": "C1"}]},
     "setting must be a dict, not None": lambda made: made | {"setting": None},

@@ -134,6 +134,7 @@ def test_a_click_on_each_layer_shows_its_filters(reader):
             expected = float(chance[i])
             said = float(re.sub("[^0-9]", "", cells[4])) / 100
             assert abs(said - expected) < 0.011
+        assert not it.one("#pages").is_displayed()  # one page is enough
 
 
 def test_a_filter_shows_its_forecast(reader):

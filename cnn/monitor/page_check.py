@@ -63,8 +63,8 @@ def _lacks(what: str, entry: Any, keys: Sequence[str]) -> None:
 
 def _holds_together(document: dict[str, Any]) -> None:
     names = [verdict["name"] for verdict in document["verdicts"]]
-    if not set(names) <= set(VERDICTS):
-        raise ValueError(f"verdicts must be among {', '.join(VERDICTS)}, not {shown(names)}.")
+    if sorted(names) != sorted(VERDICTS):
+        raise ValueError(f"verdicts must be {', '.join(VERDICTS)}, not {shown(names)}.")
     filters, steps = document["filters"], len(document["step_axis"])
     many = len(filters["layer"])
     for name in ("layer", "channel", "verdict", "reason", "prunable"):

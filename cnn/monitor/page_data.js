@@ -40,6 +40,7 @@ const row = (values, i) => values.subarray(i * steps.length, (i + 1) * steps.len
 const last = (values, i) => (steps.length ? values[(i + 1) * steps.length - 1] : NaN);
 const verdictOf = (i) => report.verdicts[filters.verdict[i]].name;
 const isGone = (i) => verdictOf(i) === "collapsed";
+const isUnderWay = (i) => time.hi[i] <= report.forecast?.at; // what is forecast had begun by then
 
 // Numbers in words ------------------------------------------------------------------------------
 
@@ -65,7 +66,7 @@ function collapse(i) {
   if (!report.forecast || Number.isNaN(chance[i])) return "–";
   const { lo, median, hi } = time;
   if (!Number.isFinite(median[i])) return "not in this run";
-  if (hi[i] <= report.forecast.at) return "under way";
+  if (isUnderWay(i)) return "under way";
   if (!Number.isFinite(lo[i])) return whole(median[i]);
   return `${whole(median[i])} (${whole(lo[i])} to ${Number.isFinite(hi[i]) ? whole(hi[i]) : "after the end"})`;
 }

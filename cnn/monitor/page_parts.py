@@ -7,7 +7,12 @@ from urllib.parse import quote
 import numpy as np
 
 from cnn.monitor.packing import unpack
+from regdyn.filters.record import COLLAPSED, SMOOTH
 
+DATED = (
+    f"The forecast dates a collapse where |γ| falls below {COLLAPSED:g}, on average over "
+    f"{SMOOTH} steps."
+)
 SIGN = 6.0  # percent of a bar's width that a digit in it takes
 
 

@@ -25,7 +25,7 @@ function sorted(members, sort) {
   return [...members].sort((a, b) => {
     const x = values.get(a), y = values.get(b);
     const unknown = Number.isNaN(x) - Number.isNaN(y);
-    return unknown || (x === y || Number.isNaN(x) ? a - b : sign * (x < y ? -1 : 1));
+    return unknown || (x === y || Number.isNaN(x) ? 0 : sign * (x < y ? -1 : 1));
   });
 }
 

@@ -17,16 +17,14 @@ REGULARIZERS = {
 
 def header(document: dict[str, Any]) -> str:
     """What, when, in which setting; the verdict; what can be pruned; warnings."""
-    prunable = document["prunable"]
     lines = [
         f"<h1>{escape(document['title'])}</h1>",
         f'<p class="soft">{escape(_when(document))}</p>',
         f'<p class="soft">{escape(_setting(document["setting"]))}</p>',
         f'<p class="result">{escape(verdict(document))}</p>',
-        f"<p>{escape(_forecast(document))}</p>",
-        f"<p><strong>{prunable['filters']:,} of {prunable['of']:,} filters "
-        f"({prunable['percent']:.1f} %)</strong> can be pruned now. {escape(prunable['how'])}</p>",
     ]
+    if document["filters"]["layer"]:
+        lines += [f"<p>{escape(_forecast(document))}</p>", _prunable(document["prunable"])]
     if document["warnings"]:
         items = "".join(f"<li>{escape(warning)}</li>" for warning in document["warnings"])
         lines.append(
@@ -34,6 +32,13 @@ def header(document: dict[str, Any]) -> str:
             "</section>"
         )
     return "\n".join(line for line in lines if line != "<p></p>").replace(" %", "&nbsp;%")
+
+
+def _prunable(prunable: dict[str, Any]) -> str:
+    return (
+        f"<p><strong>{prunable['filters']:,} of {prunable['of']:,} filters "
+        f"({prunable['percent']:.1f} %)</strong> can be pruned now. {escape(prunable['how'])}</p>"
+    )
 
 
 def verdict(document: dict[str, Any]) -> str:
@@ -44,12 +49,13 @@ def verdict(document: dict[str, Any]) -> str:
     if not many:
         return "No filters: what the model's norms scale is reported below."
     are = "is" if gone <= 1 else "are"
-    now = f"{f'{gone:,}' if gone else 'None'} of {many:,} filters {are} gone"
+    plural = "" if many == 1 else "s"
+    now = f"{f'{gone:,}' if gone else 'None'} of {many:,} filter{plural} {are} gone"
     if _over(document):
         return f"The run is over: {now[0].lower()}{now[1:]}."
-    if forecast is None or forecast["total"] is None:
-        return f"{now}; what will become of the others is not known."
     among, already = _forecast_for(document)
+    if not among:
+        return f"{now}; what will become of the others is not known."
     low, more, high = (
         _number(forecast[key], among, already) for key in ("total_lo", "total", "total_hi")
     )
@@ -63,8 +69,8 @@ def verdict(document: dict[str, Any]) -> str:
 
 def _forecast_for(document: dict[str, Any]) -> tuple[int, int]:
     """How many filters the forecast is for, and how many of these are gone already."""
-    filters = document["filters"]
-    if filters["p_collapse"] is None:
+    filters, forecast = document["filters"], document["forecast"]
+    if forecast is None or forecast["total"] is None or filters["p_collapse"] is None:
         return 0, 0
     known = np.isfinite(unpack(filters["p_collapse"]))
     collapsed = [verdict["name"] for verdict in document["verdicts"]].index("collapsed")
@@ -82,13 +88,14 @@ def _over(document: dict[str, Any]) -> bool:
 
 def _forecast(document: dict[str, Any]) -> str:
     """When the forecast was made; of a finished run, what it had said."""
-    forecast = document["forecast"]
-    if forecast is None or forecast["total"] is None:
+    forecast, (among, _) = document["forecast"], _forecast_for(document)
+    if not among:
         why = document["forecast_why_not"]
         return f"No forecast: {why}" if why else ""
     made = f"Forecast made at step {forecast['at']:,}."
     if _over(document):
-        among, _ = _forecast_for(document)
+        if forecast["at"] >= document["step"]:  # nothing was left to forecast
+            return ""
         said = [_number(forecast[key], among, 0) for key in ("total", "total_lo", "total_hi")]
         interval = "" if None in said else f" (80 %: {said[1]:,} to {said[2]:,})"
         made = f"The forecast made at step {forecast['at']:,} had said {said[0]:,}{interval}."
@@ -97,7 +104,7 @@ def _forecast(document: dict[str, Any]) -> str:
 
 def _when(document: dict[str, Any]) -> str:
     of = f" of {document['steps']:,}" if document["steps"] is not None else ""
-    took = "" if document["seconds"] is None else f", after {_span(document['seconds'])}"
+    took = "" if not document["seconds"] else f", after {_span(document['seconds'])}"
     written = str(document["written"])[:16].replace("T", " ")
     return f"Step {document['step']:,}{of}{took}; written {written}"
 

@@ -51,7 +51,7 @@ function highlight(i) {
 
 /** Band from t_lo to t_hi, line at t_median. */
 function interval(frame, i) {
-  if (!Number.isFinite(time.median[i])) return [];
+  if (!Number.isFinite(time.median[i]) || isUnderWay(i)) return [];
   const inside = (step) => frame.atX(Math.min(Math.max(step, frame.x[0]), frame.x[1]));
   const lo = inside(Number.isFinite(time.lo[i]) ? time.lo[i] : time.median[i]);
   const hi = inside(Number.isFinite(time.hi[i]) ? time.hi[i] : end);
@@ -107,7 +107,8 @@ const when = (i) => collapse(i).replace(/^(?=\d)/, "at step ");
 /** No filter is chosen: those that are expected to go first, or that are smallest. */
 function showNext(body) {
   const left = shown().filter((i) => !isGone(i));
-  const going = sorted(left.filter((i) => verdictOf(i) === "doomed"), "collapse").slice(0, 5);
+  const doomed = sorted(left.filter((i) => verdictOf(i) === "doomed"), "gamma");
+  const going = sorted(doomed, "collapse").slice(0, 5);
   const listed = going.length ? going : sorted(left.filter((i) => !Number.isNaN(last(gamma, i))), "gamma").slice(0, 5);
   byId("filter-head").textContent = going.length ? "Next to go" : listed.length ? "Smallest γ that is left" : "No filter is left";
   const text = (i) => `: γ ${number(last(gamma, i))}` + (report.forecast && going.length ? `, collapse ${when(i)}, chance ${percent(chance[i])}` : "");
