@@ -221,12 +221,15 @@ def test_pointing_at_a_line_names_its_filter(reader):
     it.point(box[0] - 1, 22, click=True)
     named = re.match(r"C1 filter (\d+)", it.one("#filter-head").text)
     assert named and gamma[int(named[1])] > 0.8 * gamma[largest]
+    it.browser.back()
+    assert not it.one("#filter-head").text.startswith("C1 filter")
 
 
 @pytest.mark.parametrize("name", unusual())
 def test_unusual_documents_open(reader, name):
     """No error, and every drawing has a text."""
-    it = reader(unusual()[name], fragment="#layer=C1&filter=0")
+    made = unusual()[name]
+    it = reader(made, fragment=f"#layer=C1&filter={min(len(made['filters']['layer']), 2) - 1}")
     assert it.js("return performance.getEntriesByName('ready').length") == 1
     assert it.js(
         "return [...document.querySelectorAll('svg, canvas')].every((drawing) =>"
