@@ -7,7 +7,8 @@ let state = EMPTY;
 function readState() {
   const given = new URLSearchParams(location.hash.slice(1));
   const layer = keys.includes(given.get("layer")) ? given.get("layer") : null;
-  const show = report.verdicts.some(({ name }) => name === given.get("show")) ? given.get("show") : null;
+  const known = report.verdicts.some(({ name }) => name === given.get("show"));
+  const show = known ? given.get("show") : null;
   return { layer, filter: findFilter(given), show, sort: given.get("sort") ?? "" };
 }
 
@@ -62,7 +63,9 @@ function showHead() {
   const members = layer ? membersOf.get(state.layer) : everyFilter;
   byId("view-head").textContent = layer ? `Layer ${layer.name}` : "All layers";
   const where = layer ? `${layer.path}, ${layer.kind}` : `${keys.length} layers`;
-  byId("view-about").textContent = `${where}, ${whole(members.length)} filter${members.length === 1 ? "" : "s"}, of which ${whole(members.filter((i) => filters.prunable[i]).length)} can be pruned now.`;
+  const size = `${whole(members.length)} filter${members.length === 1 ? "" : "s"}`;
+  const prunable = whole(members.filter((i) => filters.prunable[i]).length);
+  byId("view-about").textContent = `${where}, ${size}, of which ${prunable} can be pruned now.`;
   showVerdicts(members);
   for (const link of document.querySelectorAll("#layers tbody a")) {
     const key = link.dataset.layer || null, here = key === state.layer;
@@ -75,11 +78,13 @@ function showHead() {
 
 /** A button for each verdict that shows its filters only. */
 function showVerdicts(members) {
-  const focused = byId("verdicts").contains(document.activeElement) ? document.activeElement.dataset.show : null;
+  const focused = focusWithin("verdicts")?.show;
   const choices = [{ name: null }, ...report.verdicts].map(({ name }) => {
     const count = name ? members.filter((i) => verdictOf(i) === name).length : members.length;
     const pressed = state.show === name;
-    const button = element("button", { "aria-pressed": String(pressed), "data-show": name ?? "all", disabled: !count && !pressed });
+    const button = element("button", {
+      "aria-pressed": String(pressed), "data-show": name ?? "all", disabled: !count && !pressed,
+    });
     button.append(...(name ? [swatch(name)] : []), `${name ?? "all"} ${whole(count)}`);
     button.addEventListener("click", () => go({ show: name }, { replace: true }));
     return button;
@@ -102,7 +107,8 @@ function layerKeys(event) {
 
 byId("layers").addEventListener("keydown", layerKeys);
 byId("layers").addEventListener("click", (event) => {
-  if (!event.target.closest("a, summary")) event.target.closest("tbody tr")?.querySelector("a").click();
+  if (event.target.closest("a, summary")) return;
+  event.target.closest("tbody tr")?.querySelector("a").click();
 });
 byId("table").addEventListener("focusin", ({ target }) => {
   if (target.dataset.filter) highlight(Number(target.dataset.filter));
@@ -113,7 +119,9 @@ byId("table").addEventListener("pointerover", ({ target }) => {
   if (link) highlight(Number(link.dataset.filter));
 });
 byId("table").addEventListener("pointerleave", () => highlight(state.filter));
-byId("courses").addEventListener("pointermove", (event) => highlight(nearest(event) ?? state.filter));
+byId("courses").addEventListener("pointermove", (event) => {
+  highlight(nearest(event) ?? state.filter);
+});
 byId("courses").addEventListener("pointerleave", () => highlight(state.filter));
 byId("courses").addEventListener("click", (event) => {
   const found = nearest(event);

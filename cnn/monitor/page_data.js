@@ -27,7 +27,9 @@ const gamma = unpack(filters.gamma); // (filter, step), one row after the other
 const beta = later(filters.beta);
 const optional = (packed) => (packed ? unpack(packed) : new Float32Array(many).fill(NaN));
 const chance = optional(filters.p_collapse);
-const time = { lo: optional(filters.t_lo), median: optional(filters.t_median), hi: optional(filters.t_hi) };
+const time = {
+  lo: optional(filters.t_lo), median: optional(filters.t_median), hi: optional(filters.t_hi),
+};
 const level = gamma.map((value) => Math.log10(Math.abs(value))); // -Infinity where gamma is 0
 
 const names = report.layers.map((layer) => layer.name);
@@ -68,12 +70,18 @@ function collapse(i) {
   if (!Number.isFinite(median[i])) return "not in this run";
   if (isUnderWay(i)) return "under way";
   if (!Number.isFinite(lo[i])) return whole(median[i]);
-  return `${whole(median[i])} (${whole(lo[i])} to ${Number.isFinite(hi[i]) ? whole(hi[i]) : "after the end"})`;
+  const until = Number.isFinite(hi[i]) ? whole(hi[i]) : "after the end";
+  return `${whole(median[i])} (${whole(lo[i])} to ${until})`;
 }
 
 // Elements --------------------------------------------------------------------------------------
 
 const byId = (id) => document.getElementById(id);
+
+/** The data of the element within `id` that has the focus. */
+function focusWithin(id) {
+  return byId(id).contains(document.activeElement) ? document.activeElement.dataset : null;
+}
 
 /** A new HTML element. Text goes in as text, never as HTML. */
 function element(tag, attributes = {}, ...inside) {

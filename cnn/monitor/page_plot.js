@@ -1,7 +1,7 @@
 // Axes and lines. Axes are SVG, so that the style sheet colours them; many lines are a canvas.
 
 const MARGIN = { left: 52, right: 26, top: 18, bottom: 36 };
-const SUPERSCRIPTS = { "-": "⁻", 0: "⁰", 1: "¹", 2: "²", 3: "³", 4: "⁴", 5: "⁵", 6: "⁶", 7: "⁷", 8: "⁸", 9: "⁹" };
+const DIGITS = "⁰¹²³⁴⁵⁶⁷⁸⁹";
 
 /** The lowest and highest finite value, or `fallback`; never one and the same. */
 function range(values, fallback = [0, 1]) {
@@ -21,7 +21,9 @@ function ticks([lo, hi], wanted) {
   const power = 10 ** Math.floor(Math.log10(rough));
   const by = [1, 2, 5, 10].map((factor) => factor * power).find((step) => step >= rough);
   const found = [];
-  for (let k = Math.ceil(lo / by); k * by <= hi * (1 + 1e-9); k++) found.push(Number((k * by).toPrecision(12)));
+  for (let k = Math.ceil(lo / by); k * by <= hi + 1e-9 * by; k++) {
+    found.push(Number((k * by).toPrecision(12)));
+  }
   return found;
 }
 
@@ -33,7 +35,10 @@ function decades([lo, hi], wanted) {
   return found;
 }
 
-const power = (k) => (k === 0 ? "1" : "10" + String(k).replace(/./g, (sign) => SUPERSCRIPTS[sign]));
+/** 10 to the k, as it is written. */
+function power(k) {
+  return k === 0 ? "1" : "10" + String(k).replace("-", "⁻").replace(/\d/g, (digit) => DIGITS[digit]);
+}
 
 /**
  * Empty axes in `place`: an SVG and the functions that place a step and a value in it.
@@ -48,17 +53,18 @@ function axes(place, { x = [0, end], y, log = false, label, said }) {
     return inner.bottom - ((inside - y[0]) / (y[1] - y[0])) * (inner.bottom - MARGIN.top);
   };
   const svg = drawn("svg", { role: "img", "aria-label": said, viewBox: `0 0 ${width} ${height}` });
-  const wanted = Math.max(2, Math.floor(height / 45));
+  const wanted = Math.max(2, Math.floor(height / 45)), low = inner.bottom;
   for (const tick of log ? decades(y, wanted) : ticks(y, wanted)) {
     const at = atY(tick);
+    const said = log ? power(tick) : number(tick);
     svg.append(drawn("line", { class: "grid", x1: MARGIN.left, x2: inner.right, y1: at, y2: at }));
-    svg.append(drawn("text", { x: MARGIN.left - 6, y: at + 4, "text-anchor": "end" }, log ? power(tick) : number(tick)));
+    svg.append(drawn("text", { x: MARGIN.left - 6, y: at + 4, "text-anchor": "end" }, said));
   }
   for (const tick of ticks(x, Math.max(2, Math.floor(width / 110)))) {
-    svg.append(drawn("line", { class: "axis", x1: atX(tick), x2: atX(tick), y1: inner.bottom, y2: inner.bottom + 4 }));
-    svg.append(drawn("text", { x: atX(tick), y: inner.bottom + 17, "text-anchor": "middle" }, whole(tick)));
+    const at = atX(tick);
+    svg.append(drawn("line", { class: "axis", x1: at, x2: at, y1: low, y2: low + 4 }));
+    svg.append(drawn("text", { x: at, y: low + 17, "text-anchor": "middle" }, whole(tick)));
   }
-  const low = inner.bottom;
   svg.append(drawn("line", { class: "axis", x1: MARGIN.left, x2: inner.right, y1: low, y2: low }));
   svg.append(drawn("text", { x: inner.right, y: height - 4, "text-anchor": "end" }, "step"));
   svg.append(drawn("text", { x: MARGIN.left, y: 11 }, label));
@@ -99,7 +105,7 @@ function levelLine(frame, value) {
 
 let drawing = 0; // number of the newest drawing on the canvas; an older one stops
 
-/** Courses of `level` of many filters, a few milliseconds per frame, so that the page stays quick. */
+/** Courses of many filters' `level`, a few milliseconds per frame, so that the page stays quick. */
 function crowd(canvas, frame, members, colourOf) {
   const mine = ++drawing, scale = window.devicePixelRatio || 1;
   canvas.width = frame.width * scale;

@@ -2,18 +2,22 @@
 
 const PAGE = 20;
 const COLUMNS = [
-  { key: "filter", head: "filter", of: (i) => i, text: (i) => label(i), row: true },
-  { key: "gamma", head: "γ", of: (i) => Math.abs(last(gamma, i)), text: (i) => number(last(gamma, i)), number: true },
-  { key: "beta", head: "β", of: (i) => Math.abs(last(beta(), i)), text: (i) => number(last(beta(), i)), number: true },
+  { key: "filter", head: "filter", of: (i) => i, text: (i) => label(i) },
+  { key: "gamma", head: "γ", number: true, of: (i) => Math.abs(last(gamma, i)), text: (i) => number(last(gamma, i)) },
+  { key: "beta", head: "β", number: true, of: (i) => Math.abs(last(beta(), i)), text: (i) => number(last(beta(), i)) },
   { key: "verdict", head: "verdict", of: (i) => filters.verdict[i], text: verdictOf },
-  { key: "chance", head: "chance to be gone", forecast: true, of: (i) => chance[i], text: (i) => percent(chance[i]), number: true },
-  { key: "collapse", head: "collapse at step (80\u00a0%)", forecast: true, of: (i) => (isGone(i) ? -1 : time.median[i]), text: collapse, number: true },
+  { key: "chance", head: "chance to be gone", number: true, of: (i) => chance[i], text: (i) => percent(chance[i]) },
+  { key: "collapse", head: "collapse at step (80\u00a0%)", number: true, of: (i) => (isGone(i) ? -1 : time.median[i]), text: collapse },
   { key: "prunable", head: "prunable now", of: (i) => -filters.prunable[i], text: (i) => (filters.prunable[i] ? "yes" : "no") },
   { key: "reason", head: "reason", of: (i) => filters.reason[i], text: (i) => report.reasons[filters.reason[i]] },
-].filter((column) => report.forecast || !column.forecast);
+].filter(({ key }) => report.forecast || !["chance", "collapse"].includes(key));
 
 /** What a filter is called: its channel, and its layer where several are shown. */
-const label = (i) => (state.layer === null ? `${names[filters.layer[i]]} · ${filters.channel[i]}` : String(filters.channel[i]));
+function label(i) {
+  const channel = String(filters.channel[i]);
+  return state.layer === null ? `${names[filters.layer[i]]} · ${channel}` : channel;
+}
+
 const fullName = (i) => `${names[filters.layer[i]]} filter ${filters.channel[i]}`;
 
 /** `members` in the order of a column; unknown values come last, equal ones keep their order. */
@@ -41,14 +45,13 @@ function showTable(members, chosen, sort) {
 
 function showPage(chosen = state.filter) {
   const here = table.rows.slice(table.page * PAGE, (table.page + 1) * PAGE);
-  const focused = byId("table").contains(document.activeElement) ? document.activeElement.dataset : null;
+  const focused = focusWithin("table");
   const entry = here.includes(chosen) ? chosen : here[0]; // the row that Tab enters
   const body = element("tbody", {}, ...here.map((i) => tableRow(i, i === chosen, i === entry)));
   const head = element("thead", {}, element("tr", {}, ...COLUMNS.map(heading)));
-  byId("table").replaceChildren(
-    here.length ? element("table", { "aria-labelledby": "table-head", "aria-rowcount": table.rows.length + 1 }, head, body)
-      : element("p", { class: "soft" }, "No filter of this layer has this verdict."),
-  );
+  const all = { "aria-labelledby": "table-head", "aria-rowcount": table.rows.length + 1 };
+  const none = element("p", { class: "soft" }, "No filter of this layer has this verdict.");
+  byId("table").replaceChildren(here.length ? element("table", all, head, body) : none);
   if (focused?.filter) byId("table").querySelector(`[data-filter="${focused.filter}"]`)?.focus();
   else if (focused?.sort) byId("table").querySelector(`[data-sort="${focused.sort}"]`)?.focus();
   showPages(here.length);
@@ -56,22 +59,24 @@ function showPage(chosen = state.filter) {
 
 function tableRow(i, isChosen, isEntry) {
   const cells = COLUMNS.map((column) => {
-    if (column.row) {
-      const current = isChosen ? "true" : null;
-      const link = element("a", { href: address({ filter: i }), "data-filter": i, tabindex: isEntry ? 0 : -1, "aria-current": current }, column.text(i));
-      return element("th", { scope: "row" }, link);
+    if (column.key === "filter") {
+      const current = isChosen ? "true" : null, tabindex = isEntry ? 0 : -1;
+      const to = { href: address({ filter: i }), "data-filter": i, "aria-current": current, tabindex };
+      return element("th", { scope: "row" }, element("a", to, column.text(i)));
     }
-    const inside = column.key === "verdict" ? [swatch(verdictOf(i)), column.text(i)] : [column.text(i)];
-    return element("td", { class: column.number ? "n" : column.key }, ...inside);
+    const sign = column.key === "verdict" ? [swatch(verdictOf(i))] : [];
+    return element("td", { class: column.number ? "n" : column.key }, ...sign, column.text(i));
   });
-  return element("tr", { class: isChosen ? "chosen" : null, "aria-rowindex": table.rows.indexOf(i) + 2 }, ...cells);
+  const place = table.rows.indexOf(i) + 2; // the heading is row 1
+  return element("tr", { class: isChosen ? "chosen" : null, "aria-rowindex": place }, ...cells);
 }
 
 function heading({ key, head, number: right }) {
   const [up, down] = [state.sort === key, state.sort === `-${key}`];
   const button = element("button", { "data-sort": key }, head + (up ? " ▲" : down ? " ▼" : ""));
   button.addEventListener("click", () => go({ sort: up ? `-${key}` : key }, { replace: true }));
-  return element("th", { scope: "col", class: right ? "n" : null, "aria-sort": up ? "ascending" : down ? "descending" : null }, button);
+  const order = up ? "ascending" : down ? "descending" : null;
+  return element("th", { scope: "col", class: right ? "n" : null, "aria-sort": order }, button);
 }
 
 function showPages(shown) {
@@ -83,11 +88,15 @@ function showPages(shown) {
       return made;
     };
     byId("pages").append(
-      button("First", () => 0), button("Previous", () => table.page - 1), element("span", { id: "range", "aria-live": "polite" }),
-      button("Next", () => table.page + 1), button("Last", () => Infinity),
+      button("First", () => 0),
+      button("Previous", () => table.page - 1),
+      element("span", { id: "range", "aria-live": "polite" }),
+      button("Next", () => table.page + 1),
+      button("Last", () => Infinity),
     );
   }
-  byId("range").textContent = `${whole(first + 1)} to ${whole(first + shown)} of ${whole(table.rows.length)}`;
+  const [from, to, of] = [first + 1, first + shown, table.rows.length].map(whole);
+  byId("range").textContent = `${from} to ${to} of ${of}`;
   const [start, previous, next, final] = byId("pages").querySelectorAll("button");
   start.disabled = previous.disabled = table.page === 0;
   next.disabled = final.disabled = table.page >= pages - 1;
@@ -104,8 +113,11 @@ function tableKeys(event) {
   const links = [...byId("table").querySelectorAll("tbody a")];
   const at = links.indexOf(document.activeElement);
   if (at < 0) return;
-  const first = table.page * PAGE;
-  const to = { ArrowDown: first + at + 1, ArrowUp: first + at - 1, PageDown: first + PAGE, PageUp: first - PAGE, Home: first, End: first + links.length - 1 }[event.key];
+  const first = table.page * PAGE, here = first + at;
+  const to = {
+    ArrowDown: here + 1, ArrowUp: here - 1, PageDown: first + PAGE, PageUp: first - PAGE,
+    Home: first, End: first + links.length - 1,
+  }[event.key];
   if (to === undefined) return;
   event.preventDefault();
   const wanted = Math.max(0, Math.min(to, table.rows.length - 1));
