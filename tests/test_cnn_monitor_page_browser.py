@@ -249,6 +249,25 @@ def test_on_a_phone_nothing_sticks_out(reader, fragment):
     assert it.js("return document.documentElement.scrollWidth") == PHONE[0]
 
 
+def test_what_was_chosen_is_in_sight(reader):
+    """On a phone the layer's filters are below the list of layers, far out of sight."""
+    it = reader(document((8, 64)), PHONE)
+    top = "return document.querySelector(arguments[0]).getBoundingClientRect().top"
+    assert it.js(top, "#view-head") > PHONE[1]
+    it.one("#layers a[data-layer='C2']").click()
+    assert 0 <= it.js(top, "#view-head") < PHONE[1]
+    it.all("#table tbody a")[15].click()
+    assert 0 <= it.js(top, "#filter") < PHONE[1] / 2
+    assert it.one("#filter-head").text.startswith("C2 filter 15:")
+
+
+def test_the_link_that_skips_keeps_the_state(reader):
+    it = reader(document(), fragment="#layer=C2&filter=3")
+    it.press("TAB", "ENTER")
+    assert it.js("return document.activeElement.id") == "view"
+    assert it.fragment() == "#layer=C2&filter=3"
+
+
 def _luminance(colour):
     channels = np.array([int(n) for n in re.findall(r"\d+", colour)[:3]]) / 255
     linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)

@@ -56,6 +56,15 @@ function render({ all = false } = {}) {
   if (changed("layer", "show", "sort", "filter")) showTable(shown(), state.filter, state.sort);
   if (changed("filter") || state.filter === null) showFilter(state.filter);
   highlight(state.filter);
+  if (all) return;
+  if (changed("filter") && state.filter !== null) reveal("filter", "nearest");
+  else if (changed("layer")) reveal("view-head", "start");
+}
+
+/** Scroll to what a choice has changed, if it is out of sight: on a phone it is far below. */
+function reveal(id, block) {
+  const { top, bottom } = byId(id).getBoundingClientRect();
+  if (top < 0 || bottom > innerHeight) byId(id).scrollIntoView({ block });
 }
 
 function showHead() {
@@ -126,6 +135,10 @@ byId("courses").addEventListener("pointerleave", () => highlight(state.filter));
 byId("courses").addEventListener("click", (event) => {
   const found = nearest(event);
   if (found !== null) go({ filter: found });
+});
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault(); // its fragment would be the state
+  byId("view").focus();
 });
 addEventListener("hashchange", () => render());
 
