@@ -82,13 +82,14 @@ def _whisker(shares: dict[str, Any]) -> str:
     if middle is None:
         return '<span class="soft">no forecast</span>'
     interval = "" if low is None or high is None else f" ({low:.0f} to {high:.0f})"
+    said = "" if interval == f" ({middle:.0f} to {middle:.0f})" else interval
     line = (
         f'<line class="whisker" x1="{low:.2f}%" x2="{high:.2f}%" y1="6" y2="6"/>'
         if interval
         else ""
     )
     return (
-        f'{middle:.0f}&nbsp;%{interval}<svg width="100%" height="12" aria-hidden="true">'
+        f'{middle:.0f}&nbsp;%{said}<svg width="100%" height="12" aria-hidden="true">'
         f'<line class="rail" x1="0" x2="100%" y1="6" y2="6"/>{line}'
         f'<circle class="dot" cx="{middle:.2f}%" cy="6" r="4"/></svg>'
     )
