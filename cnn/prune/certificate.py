@@ -46,7 +46,7 @@ class Difference:
     scale : float
         Largest absolute output before.
     flipped : int
-        Inputs whose largest output is another one.
+        Inputs whose largest output along dimension 1 is another one, of a map at any position.
     """
 
     inputs: str

@@ -108,11 +108,15 @@ def _bias(layer: nn.Conv2d | nn.Linear) -> Tensor:
 
 
 def _leave_out(traced: fx.GraphModule, node: fx.Node) -> None:
-    """Who read `node` reads what it read. The module goes, unless it holds others (timm's)."""
+    """Who read `node` reads what it read. What its module holds (timm's activation) stays."""
     node.replace_all_uses_with(sources(node)[0])
     traced.graph.erase_node(node)
-    if not [*traced.get_submodule(str(node.target)).children()]:
-        traced.delete_submodule(str(node.target))
+    path, holder = str(node.target), nn.Module()
+    for name, child in traced.get_submodule(path).named_children():
+        holder.add_module(name, child)
+    traced.delete_submodule(path)
+    if [*holder.children()]:
+        traced.add_submodule(path, holder)
 
 
 def _refuse_training(traced: fx.GraphModule) -> None:

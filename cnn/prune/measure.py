@@ -59,8 +59,8 @@ def compare(before: Model, after: Model, inputs: Tensor, what: str = "given") ->
     scale = max(float(a.abs().max()) for a in old)
     flipped = 0
     if old[0].ndim >= 2:
-        flips = old[0].flatten(1).argmax(1) != new[0].flatten(1).argmax(1)
-        flipped = int(flips.sum())
+        flips = old[0].argmax(1) != new[0].argmax(1)  # of a map, at any position
+        flipped = int(flips.reshape(len(flips), -1).any(1).sum())
     return Difference(what, len(inputs), largest, scale, flipped)
 
 
