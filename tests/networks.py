@@ -7,8 +7,11 @@ import torchvision
 from torch import nn
 from torch.nn import functional as F
 
-from cnn import models
-from cnn.config import ModelConfig
+from cnn import checkpoint, models
+from cnn.checkpoint import Run
+from cnn.config import Config, DataConfig, ModelConfig
+from cnn.optim import Update
+from cnn.record import Recorder
 
 torch.set_num_threads(1)
 EXACT = 1e-5  # of the scale of the outputs, in float32
@@ -117,3 +120,17 @@ def images(size=32, n=3, dtype=torch.float32):
 def relative(before, after, x):
     a, b = before(x), after(x)
     return float((a - b).abs().max() / a.abs().max())
+
+
+def written(folder, seed=0):
+    """A run's checkpoint: of the first layer two filters are dead, one with a positive beta."""
+    config = Config(
+        model=ModelConfig(widths=(4, 6), pools=(1,)), data=DataConfig("digits"), steps=10, seed=seed
+    )
+    torch.manual_seed(seed)
+    model = models.build(config.model, channels=1, classes=10, size=8)
+    with torch.no_grad():
+        model.features.C1.bn.weight[:2], model.features.C1.bn.bias[0] = 0, 0.7
+    run = Run(config, model, Update(model, config.optim), Recorder(model, steps=10))
+    checkpoint.write(run.state_dict(), folder / checkpoint.LAST)
+    return model

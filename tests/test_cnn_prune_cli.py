@@ -5,31 +5,19 @@ import json
 import pytest
 import torch
 
-from cnn import checkpoint, data, models
-from cnn.checkpoint import Run
-from cnn.config import Config, DataConfig, ModelConfig
+from cnn import checkpoint, data
+from cnn.config import DataConfig
 from cnn.measure import evaluate
-from cnn.optim import Update
 from cnn.prune.__main__ import main
-from cnn.record import Recorder
 
-torch.set_num_threads(1)
+from .networks import written
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """The folder of a run whose second layer has two dead filters, one with a positive beta."""
-    config = Config(
-        model=ModelConfig(widths=(4, 6), pools=(1,)), data=DataConfig("digits"), steps=10
-    )
-    torch.manual_seed(0)
-    model = models.build(config.model, channels=1, classes=10, size=8)
-    with torch.no_grad():
-        model.features.C1.bn.weight[:2], model.features.C1.bn.bias[0] = 0, 0.7
-    written = Run(config, model, Update(model, config.optim), Recorder(model, steps=10))
+    """The folder of a run and its network."""
     folder = tmp_path_factory.mktemp("run")
-    checkpoint.write(written.state_dict(), folder / checkpoint.LAST)
-    return folder, model
+    return folder, written(folder)
 
 
 def test_it_writes_the_narrower_network_and_its_certificate(run, tmp_path, capsys):

@@ -61,6 +61,7 @@ def _main(settings: Settings) -> int:
     import torch
 
     from cnn.prune.export import installed
+    from cnn.prune.finished import first, network
     from cnn.prune.plan import plan
     from regdyn.checks import finite, integer
 
@@ -72,8 +73,8 @@ def _main(settings: Settings) -> int:
     if settings.onnx:
         installed()
     torch.set_num_threads(integer("--threads", settings.threads, 1))
-    model, images = _network(settings.checkpoint)
-    given = _given(model, images)
+    model, images, _ = network(settings.checkpoint)
+    given = first(model, images.test, IMAGES)
     if settings.dry_run:
         inactive_on = images.train if settings.inactive else None
         _show(plan(model, given, settings.threshold, inactive_on).layers)
@@ -84,37 +85,6 @@ def _main(settings: Settings) -> int:
     print(pruned.certificate)
     print(f"written to {settings.out}{os.sep}: {', '.join(written)}")
     return 0
-
-
-def _network(path: Path) -> tuple[nn.Module, Data]:
-    """The network of a checkpoint, in evaluation mode, and the images of its run."""
-    import torch
-
-    from cnn import checkpoint, data, models
-
-    entry = checkpoint.read(path / checkpoint.LAST if path.is_dir() else path)
-    config = checkpoint.config_of(entry)
-    images = data.load(config.data)
-    model = models.build(
-        config.model, channels=images.channels, classes=images.classes, size=images.size
-    )
-    model.load_state_dict(entry["model"])
-    layout = torch.channels_last if config.channels_last else torch.contiguous_format
-    return model.to(memory_format=layout).eval(), images  # type: ignore[call-overload]
-
-
-def _given(model: nn.Module, images: Data) -> Tensor:
-    """The first test images."""
-    import torch
-
-    from cnn.evaluation import batches
-
-    found: list[Tensor] = []
-    for x, _ in batches(model, images.test, IMAGES):
-        found.append(x)
-        if sum(map(len, found)) >= IMAGES:
-            break
-    return torch.cat(found)[:IMAGES]
 
 
 def _pruned(model: nn.Module, images: Data, given: Tensor, settings: Settings) -> Pruned:
