@@ -243,6 +243,7 @@ def test_the_certificate_counts_and_times():
     assert "filters: 14 -> 12 (-14.3 %)" in str(certificate)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, added", [("branches", {Shift}), ("densenet", {Border, Shift})])
 def test_torch_export_takes_the_pruned_network_at_any_batch(name, added):
     model = net(name)

@@ -62,7 +62,7 @@ def made_up(seed, ratio):
         {"method": "ours", "filters": 8 - seed, "parameters": 1500, "macs": 700,
          "test_error": 1.0 + seed, "flipped": seed, "milliseconds": pruned},
     ]  # fmt: skip
-    return {"config": config, "images": 360, "rows": rows}
+    return {"config": config, "images": 360, "largest_constant": 0.125, "rows": rows}
 
 
 def test_the_table_has_one_part_for_runs_that_differ_in_their_seed():
@@ -70,8 +70,9 @@ def test_the_table_has_one_part_for_runs_that_differ_in_their_seed():
     other["config"]["optim"]["lam"] = 0.0
     shown = compare.table({"runs": [made_up(0, 0.5), made_up(1, 0.7), other]})
     first_, second = shown.split("\n\nopt")
-    assert first_.startswith("opt adam, reg l2, lam 0.01; seeds 0, 1\n")
-    assert second.startswith(" adam, reg l2, lam 0.0; seeds 0\n")
+    assert first_.startswith("opt adam, reg l2, lam 0.01; seeds 0, 1; largest constant")
+    assert first_.split("\n")[0].endswith("of a filter that goes: 0.12, 0.12")
+    assert second.startswith(" adam, reg l2, lam 0.0; seeds 0; ")
     row = "| ours | 8 | 1,500 | 700 | 1.00, 2.00 | 1 of 720 | 0.60 (0.50 – 0.70) |"
     assert row in first_ and "| unpruned | 10 |" in first_
 
@@ -87,6 +88,7 @@ def test_it_writes_what_it_prints(runs, tmp_path, capsys):
     assert [run["config"]["seed"] for run in found["runs"]] == [0, 1]
     assert found["provenance"]["torch-pruning"] and len(found["runs"][0]["checkpoint"]) == 64
     for run in found["runs"]:
+        assert run["largest_constant"] == pytest.approx(0.7)
         before, ours, *others = run["rows"]
         assert len(others) == 4 and {row["filters"] for row in [ours, *others]} == {8}
         assert (ours["flipped"], ours["test_error"]) == (0, before["test_error"])

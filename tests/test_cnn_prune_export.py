@@ -125,26 +125,36 @@ def test_missing_packages_are_named(tmp_path, monkeypatch):
         export(small(), tmp_path / "pruned.onnx", images())
 
 
-@pytest.mark.extras
-@pytest.mark.parametrize("name", ["densenet", "depthwise", "branches", "basicnet"])
-@pytest.mark.parametrize("fuse", [False, True])
-def test_onnxruntime_computes_the_same(tmp_path, name, fuse):
+def check_onnx(model, path, fuse, sizes):
+    """The file that is written computes what the network computed before it was pruned."""
     for package in ("onnx", "onnxruntime", "onnxscript"):
         pytest.importorskip(package)
-    model = net(name)
-    pruned = prune(model, images(), fuse=fuse, latency=False)
-    found = export(pruned, tmp_path / "pruned.onnx", images(), sizes=name == "depthwise")
-    assert all(d.relative <= EXACT and d.flipped == 0 for d in found)
-    assert [path.name for path in tmp_path.iterdir()] == ["pruned.onnx"]
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(tmp_path / "pruned.onnx")
-    x = images(48 if name == "depthwise" else 32, n=5)
-    run = lambda x: torch.from_numpy(session.run(None, {"images": x.numpy()})[0])  # noqa: E731
-    assert relative(model, run, x) <= EXACT
+    pruned = prune(model, images(), fuse=fuse, latency=False)
+    found = export(pruned, path, images(), sizes=sizes)
+    assert [d.inputs for d in found] == ["given", "first", *["larger"] * sizes]
+    assert all(d.relative <= EXACT and d.flipped == 0 for d in found)
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    session = onnxruntime.InferenceSession(path)
+    x = images(48 if sizes else 32, n=5)
+    (y,) = session.run(None, {"images": x.numpy()})
+    assert relative(model, lambda _: torch.from_numpy(y), x) <= EXACT
 
 
-@pytest.mark.extras
+def test_onnxruntime_computes_the_same(tmp_path):
+    """With a border and BatchNorm fused, at any batch and any size."""
+    check_onnx(bordered(), tmp_path / "pruned.onnx", fuse=True, sizes=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["densenet", "depthwise", "branches", "basicnet", "mobilenet_v2"])
+@pytest.mark.parametrize("fuse", [False, True])
+def test_onnxruntime_computes_the_same_for_larger_networks(tmp_path, name, fuse):
+    check_onnx(net(name), tmp_path / "pruned.onnx", fuse, name == "depthwise")
+
+
+@pytest.mark.slow
 def test_an_onnx_file_that_does_not_run_at_another_size_is_not_left(tmp_path):
     """The exporter takes what adaptive pooling gives for a constant; running it shows that."""
     pytest.importorskip("onnxruntime")

@@ -28,7 +28,7 @@ def silenced(name, share=0.3):
     return model.eval()
 
 
-@pytest.mark.parametrize("name", ["basicnet", "resnet18", "densenet", "mobilenet_v2"])
+@pytest.mark.parametrize("name", ["basicnet", "resnet18", "densenet"])
 def test_they_are_removed_exactly_for_these_images(name):
     model, seen = silenced(name), images(n=6)
     state = copy.deepcopy(model.state_dict())

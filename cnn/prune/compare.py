@@ -81,7 +81,8 @@ def _run(path: Path, settings: Settings, methods: dict[str, Any]) -> dict[str, A
     from cnn.reproduce.masks import implicit
 
     model, images, config = network(path)
-    if not sum(int(mask.sum()) for mask in implicit(model, settings.threshold).values()):
+    dead = implicit(model, settings.threshold)
+    if not any(mask.any() for mask in dead.values()):
         raise ValueError(f"{str(path)!r} has no |gamma| below {settings.threshold:g} to remove.")
     example = first(model, images.test, max(BATCHES))
     networks = {UNPRUNED: model}
@@ -100,9 +101,23 @@ def _run(path: Path, settings: Settings, methods: dict[str, Any]) -> dict[str, A
             row["milliseconds"] = times[row["method"]]
     file = path / checkpoint.LAST if path.is_dir() else path
     return {
-        "checkpoint": checkpoint.digest(file), "config": to_dict(config),
-        "images": len(before), "rows": rows,
+        "checkpoint": checkpoint.digest(file), "config": to_dict(config), "images": len(before),
+        "largest_constant": _largest_constant(model, dead), "rows": rows,
     }  # fmt: skip
+
+
+def _largest_constant(model: nn.Module, dead: dict[str, Any]) -> float:
+    """Of the filters that go, the largest act(beta)."""
+    import torch
+
+    from cnn.layers import layers
+
+    found = [0.0]
+    for layer in layers(model, chain=False):
+        beta = layer.bn.bias.detach()[torch.as_tensor(dead[layer.name])]
+        given = beta if layer.activation is None else layer.activation(beta.clone())
+        found += given.abs().tolist()
+    return max(found)
 
 
 def _predictions(model: nn.Module, images: Any) -> Tensor:
@@ -174,10 +189,10 @@ def _group(runs: list[dict[str, Any]]) -> str:
     words = ", ".join(
         f"{k} {v}" for k, v in optim.items() if k in ("opt", "reg", "lam", "gamma_l1")
     )
-    head = ["method", "filters", "parameters", "MACs", "test error, %", "flipped"]
+    titles = ["method", "filters", "parameters", "MACs", "test error, %", "flipped"]
     timed = "milliseconds" in runs[0]["rows"][0]
-    head += [f"time, batch {batch}" for batch in BATCHES if timed]
-    lines = [head, ["---"] * len(head)]
+    titles += [f"time, batch {batch}" for batch in BATCHES if timed]
+    lines = [titles, ["---"] * len(titles)]
     for rows in zip(*(run["rows"] for run in runs), strict=True):
         sizes = [
             statistics.median(r[key] for r in rows) for key in ("filters", "parameters", "macs")
@@ -187,7 +202,9 @@ def _group(runs: list[dict[str, Any]]) -> str:
         cells = [rows[0]["method"], *(f"{n:,.0f}" for n in sizes), errors, flipped]
         lines.append(cells + [_ratio(runs, rows, str(batch)) for batch in BATCHES if timed])
     text = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-    return f"{words}; seeds {', '.join(seeds)}\n\n{text}"
+    constants = ", ".join(f"{run['largest_constant']:.2g}" for run in runs)
+    head = f"{words}; seeds {', '.join(seeds)}; largest constant of a filter that goes: {constants}"
+    return f"{head}\n\n{text}"
 
 
 def _ratio(runs: list[dict[str, Any]], rows: tuple[dict[str, Any], ...], batch: str) -> str:
