@@ -78,7 +78,7 @@ def watched(folder, steps=30, *, make=chain, optim=adam, **how):
     """A whole run under a monitor; the model and the closed monitor."""
     model = make()
     optimizer = optim(model)
-    how = {"steps": steps, "every": 7, "show": False, **how}
+    how = {"steps": steps, "every": 7, "show": False, "html": False, **how}
     with GammaMonitor(model, optimizer, folder, **how) as monitor:
         train(model, optimizer, monitor, steps)
     return model, monitor
@@ -165,6 +165,36 @@ def test_a_state_of_another_network_is_refused(tmp_path):
     other = GammaMonitor(fifth, adam(fifth), tmp_path / "c", every=5, show=False)
     with pytest.raises(ValueError, match="record-every 7, this run has 5"):
         other.load_state_dict(state)
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_there_is_one_wait_for_each_record_and_none_between(tmp_path):
+    """CUDA's own check, which raises where the host waits; the record is that of the CPU."""
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    model = chain().cuda()
+    optimizer = adam(model, lr=1e-4)
+    monitor = GammaMonitor(model, optimizer, tmp_path, steps=28, every=7, show=False)
+    data = [(x.cuda(), y.cuda()) for x, y in batches(28)]
+    with warnings.catch_warnings(record=True) as waits:
+        warnings.simplefilter("always")
+        for x, y in data:
+            loss = nn.functional.cross_entropy(model(x), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            torch.cuda.set_sync_debug_mode("warn")
+            monitor.step(loss)
+            torch.cuda.set_sync_debug_mode("default")
+    found = [one for one in waits if "synchroniz" in str(one.message)]
+    assert len(found) == 4  # of 28 steps
+    monitor.close()
+    on_cpu = chain()
+    other = adam(on_cpu, lr=1e-4)
+    expected = GammaMonitor(on_cpu, other, tmp_path / "cpu", steps=28, every=7, show=False)
+    train(on_cpu, other, expected, 28)
+    for name in ("gamma", "norm_out", "loss"):
+        np.testing.assert_allclose(monitor.dataset()[name], expected.dataset()[name], rtol=1e-3)
 
 
 # What is watched ----------------------------------------------------------------------------------

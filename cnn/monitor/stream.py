@@ -2,13 +2,14 @@
 
 import dataclasses
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cnn.layers import Layer
+from cnn.layers import Layer, unwrapped
 from cnn.monitor.norms import Norm, Scale, Shells, batchnorms, described, scales, undisturbed
 from cnn.record import PACKED, Recorder
 
@@ -80,7 +81,7 @@ class Stream:
         made, why = [], None
         with undisturbed(self.device):
             try:
-                made.append(Recorder(model, **how))
+                made.append(_traced(unwrapped(model), how))
             except Exception as error:  # tracing runs the model's own code
                 why = f"the weights around its filters are not known ({_clause(error)})."
             known = {id(layer.bn) for one in made for layer in one.layers}
@@ -165,14 +166,19 @@ class Stream:
             parts += [one._last.double() for one in self._recorders]
         else:
             parts = [self._window()]
-        rate = lr if isinstance(lr, Tensor) else torch.full((1,), lr, dtype=torch.float64)
         parts += [w.detach().flatten().double() for w in self._weights]
-        values = torch.cat([*parts, rate.reshape(1).double().to(self.device)]).cpu().numpy()
+        values = torch.cat([*parts, self._rate(lr)]).cpu().numpy()
         self._forget()
         sizes = [m * n, 3, n, *(one.size for one in self.scales), 1]
         record, window, last, *rest, rate = np.split(values, np.cumsum(sizes)[:-1])
         record = record.reshape(m, n).astype(self.dtype)
         return Row(record, window.astype(self.dtype), last.astype(np.int64), tuple(rest), rate[0])
+
+    def _rate(self, lr: Tensor | float) -> Tensor:
+        """On the device; to copy a number there would be another wait."""
+        if isinstance(lr, Tensor) and lr.device == self.device:
+            return lr.reshape(1).double()
+        return torch.full((1,), float(lr), dtype=torch.float64, device=self.device)
 
     @property
     def dtype(self) -> np.dtype:
@@ -221,6 +227,22 @@ class Stream:
             one.load_state_dict(kept)
         self._losses = [torch.full((1,), loss, device=self.device) for loss in entry["losses"]]
         self.done = entry["done"]
+
+
+def _traced(model: nn.Module, how: dict[str, Any]) -> Recorder:
+    """A recorder of `model`, or of the one part that holds all its BatchNorms.
+
+    A LightningModule, say, holds a network and has no forward of its own.
+    """
+    try:
+        return Recorder(model, **how)
+    except Exception:
+        parts = [part for part in model.children() if batchnorms(part)]
+        if len(parts) != 1 or len(batchnorms(parts[0])) < len(batchnorms(model)):
+            raise
+        with suppress(Exception):  # what is wrong with the whole is what the user wants to know
+            return _traced(parts[0], how)
+        raise
 
 
 def _device(model: nn.Module, tensors: list[Any]) -> torch.device:

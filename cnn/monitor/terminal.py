@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.text import Text
 
-WIDTH = 20  # of a bar
+WIDTH = 16  # of a bar
 ROWS = 30  # layers, those first of which the most is gone or doomed
 MARKS = {"alive": "█", "selective": "▓", "doomed": "▒", "collapsed": "░", "unknown": "?"}
 COLOURS = {"alive": "blue", "selective": "cyan", "doomed": "yellow", "collapsed": "red",
@@ -55,8 +55,9 @@ def drawing(view: View) -> "Group":
     parts: list[RenderableType] = [headline(view)]
     if view.about.norms:
         parts.append(_legend())
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for head in ("layer", "filters", "", "gone", "doomed", "selective", "at the end", "next"):
+        table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+        marks = (MARKS[name] for name in ("selective", "doomed", "collapsed"))
+        for head in ("layer", "filters", "", *marks, "gone at the end", "next"):
             right = head not in ("layer", "")
             table.add_column(head, justify="right" if right else "left", no_wrap=True)
         shown = _shown(view)
@@ -120,7 +121,7 @@ def _row(view: View, i: int) -> tuple["Text | str", ...]:
     selective, doomed, collapsed = (str(numbers[k]) for k in (1, 2, 3))
     name = norm.name if norm.name == norm.path else f"{norm.name} {norm.path[-16:]}"
     filters = str(norm.filters)
-    return name, filters, bar(numbers), collapsed, doomed, selective, share, soon
+    return name, filters, bar(numbers), selective, doomed, collapsed, share, soon
 
 
 def bar(numbers: np.ndarray) -> "Text":
