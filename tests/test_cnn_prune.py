@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from cnn.prune import CannotPrune, prune
+from cnn.prune.measure import compare
 from cnn.prune.modules import Border, Select, Shift
 
 from .networks import EXACT, NETS, images, net, plant, relative, small
@@ -241,6 +242,17 @@ def test_the_certificate_counts_and_times():
     entry = json.loads(certificate.json())
     assert entry["layers"] == [["0", 8, 6], ["4", 6, 6]] and entry["differences"][0]["count"] == 4
     assert "filters: 14 -> 12 (-14.3 %)" in str(certificate)
+
+
+def test_a_prediction_has_flipped_where_another_class_is_largest():
+    """Of a map (n, classes, height, width), at any position."""
+    before = torch.tensor([[3.0, 1.0, 0.0], [0.0, 2.0, 1.0]])
+    after = torch.tensor([[2.0, 1.0, 0.0], [0.0, 2.0, 2.5]])
+    found = compare(lambda x: before, lambda x: after, before)
+    assert (found.flipped, found.largest, found.scale) == (1, 1.5, 3.0)
+    maps = [torch.stack([y, before], -1).unsqueeze(-1) for y in (before, after)]
+    assert compare(lambda x: maps[0], lambda x: maps[1], before).flipped == 1
+    assert compare(lambda x: before, lambda x: before, before).flipped == 0
 
 
 @pytest.mark.slow

@@ -45,6 +45,22 @@ def test_a_fused_network_gives_the_same_outputs_at_any_size(name, fused):
         assert relative(model, pruned.model, images(size)) <= EXACT
 
 
+def test_a_batchnorm_that_does_not_read_alone_stays():
+    class Both(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.bn = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+        def forward(self, x):
+            x = self.conv(x)
+            return (self.bn(x) + x).mean((2, 3))
+
+    model = plant(Both())
+    fused = prune(model, images(), fuse=True, latency=False)
+    assert "0 of 1 BatchNorms are fused" in fused.certificate.notes[0]
+    assert relative(model, fused.model, images()) <= EXACT
+
+
 def test_a_border_is_scaled_and_a_shift_goes_into_the_bias():
     model = bordered()
     pruned = prune(model, images(), fuse=True, latency=False).model

@@ -82,6 +82,16 @@ def test_what_other_images_wake_is_measured_and_not_promised():
     assert woken.differences[0].relative > 0.1
 
 
+def test_what_gamma_has_made_constant_is_not_counted_again():
+    torch.manual_seed(0)
+    model = small().eval()
+    with torch.no_grad():
+        model[1].bias[:3] = -30.0
+        model[1].weight[:2] = 0
+    certificate = prune(model, images(), inactive_on=images(), latency=False).certificate
+    assert certificate.layers[0] == ("0", 8, 5) and certificate.inactive.channels == 1
+
+
 def test_a_leaky_relu_holds_nothing_at_zero():
     torch.manual_seed(0)
     model = small(nn.LeakyReLU).eval()
