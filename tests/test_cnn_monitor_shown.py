@@ -16,7 +16,7 @@ from cnn.monitor.__main__ import main
 from cnn.monitor.document import document, thinned
 from cnn.monitor.packing import unpack
 from cnn.monitor.page import page
-from cnn.monitor.quantities import Budget
+from cnn.monitor.quantities import Budget, Spent
 from cnn.monitor.recorded import read
 from cnn.monitor.terminal import bar, drawing, headline
 from cnn.monitor.verdicts import NAMES
@@ -274,19 +274,21 @@ def test_tensorboard_that_is_not_installed_is_one_sentence(tmp_path, monkeypatch
 # Cost and trouble ---------------------------------------------------------------------------------
 
 
-def test_a_budget_is_kept(monkeypatch):
-    """10 % of the time, of work that takes 2 seconds."""
-    now = [0.0]
+@pytest.mark.parametrize(("recording", "times"), [(0.0, [100, 200, 300, 400]), (0.05, [500])])
+def test_a_budget_is_kept(recording, times, monkeypatch):
+    """2 % of the time, of work that takes 2 seconds; a fifth where recording takes too much."""
+    now, spent, done = [0.0], Spent(), []
     monkeypatch.setattr("cnn.monitor.quantities.time.perf_counter", lambda: now[0])
-    budget, done = Budget(0.1, guess=2.0), []
-    while now[0] < 100:
+    budget = Budget(0.02, 2.0, spent)
+    while now[0] < (450 if recording == 0 else 900):
         if budget.due():
             done.append(now[0])
             with budget.spending():
                 now[0] += 2
         now[0] += 1
-    assert done == [20, 40, 60, 80] and budget.spent == 8
-    assert not Budget(1.0, guess=0.0, apart=5.0).due()
+        spent.seconds += recording
+    assert done == times and budget.spent == 2 * len(times)
+    assert not Budget(1.0, 0.0, Spent(), apart=5.0).due()
 
 
 def test_an_instrument_that_fails_is_left_out(tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from cnn.monitor.files import Files
-from cnn.monitor.quantities import Budget, budget
+from cnn.monitor.quantities import Budget, Spent, budget
 from cnn.monitor.view import View
 
 
@@ -65,16 +65,17 @@ class Guarded:
 
 
 def instruments(
-    files: Files, folder: Path, *, show: bool | None, tensorboard: bool
+    files: Files, folder: Path, spent: Spent, *, show: bool | None, tensorboard: bool
 ) -> list[Guarded]:
     """Those that are asked for."""
-    found = [Guarded("files", files, budget("files", apart=10.0))]
+    found = [Guarded("files", files, budget("files", spent, apart=10.0))]
     if tensorboard:
         from cnn.monitor.board import Board
 
-        found.append(Guarded("tensorboard", Board(folder / "tensorboard"), budget("tensorboard")))
+        board = Board(folder / "tensorboard")
+        found.append(Guarded("tensorboard", board, budget("tensorboard", spent)))
     if sys.stderr.isatty() if show is None else show:
         from cnn.monitor.terminal import Terminal
 
-        found.append(Guarded("terminal", Terminal(), budget("terminal", apart=0.5)))
+        found.append(Guarded("terminal", Terminal(), budget("terminal", spent, apart=0.5)))
     return found

@@ -23,11 +23,10 @@ from cnn.monitor.files import Files, folder_of
 from cnn.monitor.forecasts import Forecast, forecast
 from cnn.monitor.history import About, History
 from cnn.monitor.instruments import Guarded, instruments
-from cnn.monitor.quantities import FORECASTS, budget
+from cnn.monitor.quantities import FORECASTS, Spent, budget
 from cnn.monitor.recorded import labelled
 from cnn.monitor.setting import rate, setting
 from cnn.monitor.stream import Stream
-from cnn.monitor.verdicts import UNKNOWN
 from cnn.monitor.view import View
 from regdyn.checks import finite, integer
 
@@ -96,8 +95,11 @@ class GammaMonitor:
         self._history = _history(self._stream, folder, steps, threshold)
         self._history.append(0, self._read())
         self._files = Files(folder, self.dataset, html=html)
-        self._instruments = instruments(self._files, folder, show=show, tensorboard=tensorboard)
-        self._budget = budget("forecast")
+        self._spent = Spent()
+        self._instruments = instruments(
+            self._files, folder, self._spent, show=show, tensorboard=tensorboard
+        )
+        self._budget = budget("forecast", self._spent)
         self._forecast: Forecast | None = None
         self._why: str | None = "it has not been made yet."
         self._forecast_at = 0
@@ -122,7 +124,10 @@ class GammaMonitor:
         """
         if self._closed:
             raise ValueError("the monitor is closed: make another one to go on.")
-        if self._stream.observe(loss, skipped):
+        began = time.perf_counter()
+        complete = self._stream.observe(loss, skipped)
+        self._spent.seconds += time.perf_counter() - began
+        if complete:
             self._history.append(self._stream.done, self._read())
             self._look()
             if self._forecast_due():
@@ -136,14 +141,14 @@ class GammaMonitor:
 
     def _look(self) -> None:
         """What is wrong is said once."""
-        view, about = self.view(), self._history.about
-        lost = view.verdict == UNKNOWN
+        about, now = self._history.about, [self._history[name][-1] for name in ("gamma", "beta")]
+        lost = ~np.isfinite(now).all(axis=0)
         if lost.any():
             names = [about.norms[i].name for i in np.unique(about.layer[lost])]
             self._warn(
                 "gamma or beta is not a number in ",
                 f"{', '.join(names[:5])}{', ...' if len(names) > 5 else ''}: {lost.sum()} filters "
-                f"at step {view.step}; the run diverged there.",
+                f"at step {self._history.step}; the run diverged there.",
             )
         zero = self._history["grad_gamma_zero"][-1]
         if len(zero) and (zero == 1).all():

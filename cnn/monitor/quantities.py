@@ -38,9 +38,18 @@ QUANTITIES = (
 )
 FORECASTS = 20  # of a run, and one more on close
 SHARES = {"forecast": 0.01, "terminal": 0.003, "tensorboard": 0.004, "files": 0.006}
-"""Share of the run's time that what is rare may take: 2.3 % in all; recording takes its own."""
+"""Share of the run's time that what is rare may take, as long as `TOTAL` is kept."""
+TOTAL = 0.029
+"""Share of the time that all may take, with recording; where that alone takes more, what is rare
+gets a fifth of its share."""
 GUESSES = {"forecast": 0.2, "terminal": 0.01, "tensorboard": 0.05, "files": 0.3}
 """Seconds that each is thought to take before it was done once."""
+
+
+class Spent:
+    """Seconds that the monitor took, but for waiting for the device."""
+
+    seconds = 0.0
 
 
 class Budget:
@@ -52,19 +61,23 @@ class Budget:
         Of the seconds since the budget was made.
     guess : float
         Seconds that doing it once is thought to take, until it was done.
+    all : Spent
+        By all that the monitor does.
     apart : float
         Least seconds between two times.
     """
 
-    def __init__(self, share: float, guess: float, apart: float = 0.0) -> None:
-        self.share, self.cost, self.apart = share, guess, apart
+    def __init__(self, share: float, guess: float, all: Spent, apart: float = 0.0) -> None:
+        self.share, self.cost, self.all, self.apart = share, guess, all, apart
         self.spent, self._start = 0.0, time.perf_counter()
         self._last = self._start
 
     def due(self) -> bool:
         """Whether it may be done now."""
         now = time.perf_counter()
-        affordable = self.spent + self.cost <= self.share * (now - self._start)
+        kept = self.all.seconds + self.cost <= TOTAL * (now - self._start)
+        share = self.share if kept else self.share / 5
+        affordable = self.spent + self.cost <= share * (now - self._start)
         return affordable and now - self._last >= self.apart
 
     @contextmanager
@@ -77,8 +90,9 @@ class Budget:
             self._last = time.perf_counter()
             self.cost = self._last - began
             self.spent += self.cost
+            self.all.seconds += self.cost
 
 
-def budget(what: str, apart: float = 0.0) -> Budget:
+def budget(what: str, all: Spent, apart: float = 0.0) -> Budget:
     """The budget of one of `SHARES`."""
-    return Budget(SHARES[what], GUESSES[what], apart)
+    return Budget(SHARES[what], GUESSES[what], all, apart)
