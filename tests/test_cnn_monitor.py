@@ -139,6 +139,7 @@ def test_a_run_killed_and_resumed_gives_one_seamless_record(make, killed, tmp_pa
     train(model, optimizer, monitor, killed)
     kept = [model.state_dict(), optimizer.state_dict(), monitor.state_dict()]
     torch.save(kept, tmp_path / "checkpoint.pt")
+    then = digest(monitor.dataset())
     train(model, optimizer, monitor, killed + 3, start=killed)  # lost with the process
 
     model = make()
@@ -147,6 +148,7 @@ def test_a_run_killed_and_resumed_gives_one_seamless_record(make, killed, tmp_pa
     kept = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     for one, state in zip((model, optimizer, monitor), kept, strict=True):
         one.load_state_dict(state)
+    assert digest(monitor.dataset()) == then
     train(model, optimizer, monitor, 30, start=killed)
     monitor.close()
     assert digest(monitor.dataset()) == digest(whole)
