@@ -144,10 +144,15 @@ class Gradient(NamedTuple):
 
 
 def grid(start: int, steps: int, *, beyond: float = 0.0, parts: int = 100) -> np.ndarray:
-    """Steps at which the recursion is evaluated: equal parts up to `steps`, and as long beyond."""
+    """Steps at which the recursion is evaluated: equal parts up to `steps`, and as long beyond.
+
+    Beyond they are no shorter than 0.2 % of the run, so that a late start does not cost more.
+    """
     at = np.linspace(start, max(steps, start + 1), parts + 1)
-    more = int(np.ceil(beyond * steps / (at[1] - at[0])))
-    return np.concatenate([at, at[-1] + (at[1] - at[0]) * np.arange(1, more + 1)])
+    part = max(at[1] - at[0], 0.002 * steps)
+    return np.concatenate(
+        [at, at[-1] + part * np.arange(1, int(np.ceil(beyond * steps / part)) + 1)]
+    )
 
 
 def evolve(
