@@ -173,6 +173,20 @@ def test_a_run_of_cnn_train_is_shown_too(tmp_path):
     assert made["layers"][0]["counts"]["collapsed"] == 1
 
 
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [({"gamma_lr": 0.5}, "rate of its own"), ({"regularize": "no-batchnorm"}, "spared"),
+     ({"gamma_l1": 1e-3}, "penalised")],
+)  # fmt: skip
+def test_a_run_whose_gamma_is_treated_apart_has_no_forecast(tmp_path, changed, why):
+    recorder = Recorder(network(), steps=60, every=5)
+    config = to_dict(Config(steps=60))
+    config["optim"].update(changed)
+    save(recorder.dataset().assign_attrs(config=json.dumps(config)), tmp_path / "run.nc")
+    made = document(read(tmp_path))
+    assert made["forecast"] is None and why in made["forecast_why_not"]
+
+
 # The command line ---------------------------------------------------------------------------------
 
 

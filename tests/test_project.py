@@ -161,7 +161,7 @@ def test_the_base_installation_has_no_torch_and_the_tests_have_everything():
     extras = PYPROJECT["project"]["optional-dependencies"]
     assert not {"torch", "torchvision", "dask"} & names(PYPROJECT["project"]["dependencies"])
     assert {"torch", "torchvision", "scikit-learn"} <= names(extras["cnn"])
-    assert "regdyn[cnn,cluster]" in names(extras["test"])
+    assert "regdyn[cnn,cluster,onnx,monitor]" in names(extras["test"])
 
 
 def test_the_tested_versions_cover_what_is_asked_for():

@@ -10,7 +10,7 @@ from regdyn.filters.record import GRADIENT, STATE, Record, Run, collapse_step, d
 from regdyn.forecast import of_run, shares
 
 LEAST = 4  # records before a forecast
-LATEST = 0.95  # of the run: what `of_run` costs goes as 1 / (what is left of it)
+LATEST = 0.95  # of the run: after it there is little left to forecast
 NOTE = (
     "80 % intervals. The laws were fitted on small networks with ReLU and BatchNorm: "
     "docs/forecast.md says when not to trust them."

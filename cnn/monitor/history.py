@@ -96,6 +96,7 @@ class Rows:
 
     @all.setter
     def all(self, rows: np.ndarray) -> None:
+        """These, and no others."""
         self._values, self._used = np.array(rows, self._values.dtype), len(rows)
         if not self._used:
             self._values = np.empty((16, *rows.shape[1:]), self._values.dtype)

@@ -58,6 +58,13 @@ def _about(ds: "xr.Dataset", config: Config, title: str) -> About:
 def _setting(config: Config) -> Setting:
     optim, rule = config.optim, hyperparameters(config.optim)
     lam = 0.0 if optim.reg == "none" else optim.lam
-    why = "gamma is penalised by --gamma-l1 besides." if optim.gamma_l1 else None
+    spared = optim.regularize != "all"
+    reasons = {
+        "gamma is penalised by --gamma-l1 besides.": optim.gamma_l1,
+        "gamma has a learning rate of its own.": optim.gamma_lr != 1,
+        "gamma is spared the regulariser.": spared,
+    }
+    why = next((words for words, applies in reasons.items() if applies), None)
     lr = rule.lr * optim.gamma_lr
-    return Setting(optim.opt, rule._replace(lr=lr), optim.reg, lam, lr, bool(lam), why)
+    decays = bool(lam) and not spared
+    return Setting(optim.opt, rule._replace(lr=lr), optim.reg, lam, lr, decays, why)
