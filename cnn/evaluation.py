@@ -2,7 +2,7 @@ r"""Loss and error of a network, also with some of its filters set to zero."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from cnn.inactive import PerFilter, check_layers
 from cnn.layers import layers
-from regdyn.checks import integer
+from regdyn.checks import integer, shown
 
 __all__ = ["Evaluation", "batches", "evaluate", "evaluating", "zeroed"]
 
@@ -115,9 +115,14 @@ def batches(model: nn.Module, data: Any, batch: int) -> Iterator[tuple[Tensor, T
         data = data.split(batch)
     elif hasattr(data, "in_order"):
         data = data.in_order(batch, like.device)
+    elif isinstance(data, str) or not isinstance(data, Iterable):
+        raise ValueError(f"data must be images, a set of them or batches, not {shown(data)}.")
     empty = True
     for entry in data:
-        x, y = (entry, None) if isinstance(entry, Tensor) else (entry[0], entry[1])
+        pair = (entry, None) if isinstance(entry, Tensor) else entry
+        if not isinstance(pair, tuple | list) or not pair or not isinstance(pair[0], Tensor):
+            raise ValueError(f"a batch must be images or (images, labels), not {shown(entry)}.")
+        x, y = pair[0], pair[1] if len(pair) > 1 else None
         if len(x) == 0:
             continue
         if not x.is_floating_point():

@@ -284,10 +284,11 @@ class InPlace(nn.Module):
         return F.relu(x, inplace=True) + x
 
 
-def nan():
+def broken(name, value):
+    """`small` with one number that is not finite."""
     model = small()
     with torch.no_grad():
-        model[5].weight[1] = torch.nan
+        model.get_parameter(name).view(-1)[1] = value
     return model
 
 
@@ -297,7 +298,8 @@ def nan():
         (lambda: nn.Conv2d(3, 4, 3), 1e-3, "has no BatchNorm with gamma"),
         (lambda: nn.Sequential(Branching(), small()), 1e-3, "cannot be traced by torch.fx"),
         (InPlace, 1e-3, r"relu \(relu\) changes in place what add reads after it"),
-        (nan, 1e-3, r"5 \(BatchNorm\) has numbers that are not finite"),
+        (lambda: broken("5.weight", torch.nan), 1e-3, "5.weight holds numbers that are not finite"),
+        (lambda: broken("0.weight", torch.inf), 1e-3, "0.weight holds numbers that are not finite"),
         (small, -1.0, "threshold must be a finite number >= 0, not -1.0"),
         (lambda: nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4)), 1e-3, "example_input must"),
     ],
@@ -311,6 +313,17 @@ def test_what_cannot_be_pruned_is_refused_in_one_sentence(make, threshold, messa
     assert isinstance(error.value, CannotPrune) or "must" in message
     for name, value in model.state_dict().items():
         torch.testing.assert_close(value, state[name], rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("given", ["train", 5, [1, 2], [(None, 1)], []])
+def test_images_that_are_none_are_refused(given):
+    with pytest.raises(ValueError, match=r"must (be|hold)"):
+        prune(small(), images(), inactive_on=given, latency=False)
+
+
+def test_example_input_must_be_finite():
+    with pytest.raises(ValueError, match="example_input holds numbers that are not finite"):
+        prune(small(), images() * torch.nan)
 
 
 def test_example_input_must_be_a_tensor():

@@ -19,6 +19,7 @@ __all__ = ["compare", "first_difference", "latency", "size"]
 
 TOLERANCE = 1e-5  # of the scale of an operation's output
 BATCHES = (1, 64)
+PATIENCE = 10.0  # seconds for each batch
 Model = nn.Module | Callable[[Tensor], Any]
 
 
@@ -129,12 +130,18 @@ def _is_dense(traced: fx.GraphModule, node: fx.Node) -> bool:
 def latency(
     before: nn.Module, after: nn.Module, example: Tensor, *, repeats: int = 9
 ) -> dict[int, tuple[float, float]]:
-    """Median milliseconds of both networks at batch 1 and 64, run by turns."""
+    """Median milliseconds of both networks at batch 1 and 64, run by turns.
+
+    There are fewer repeats where they would take more than `PATIENCE`, but one.
+    """
     found = {}
     for batch in BATCHES:
         inputs = example[:1].expand(batch, *example.shape[1:]).contiguous()
         times: tuple[list[float], list[float]] = ([], [])
-        for _ in range(repeats + 1):  # the first one warms up
+        start = time.perf_counter()
+        for done in range(repeats + 1):  # the first one warms up
+            if done > 1 and time.perf_counter() - start > PATIENCE:
+                break
             for model, taken in zip((before, after), times, strict=True):
                 taken.append(_seconds(model, inputs))
         old, new = (1000 * statistics.median(taken[1:]) for taken in times)

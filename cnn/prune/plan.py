@@ -85,11 +85,14 @@ def plan(
     Raises
     ------
     CannotPrune
-        If the model cannot be traced, has no BatchNorm with gamma, or one that is not finite.
+        If the model cannot be traced, has no BatchNorm with gamma, or a number that is not finite.
     ValueError
-        If the threshold is negative or not finite, or the model does not run on `example`.
+        If the threshold is negative, it or the example is not finite, or the model does not run on
+        `example`.
     """
     threshold = finite("threshold", threshold, 0.0)
+    if not bool(example.isfinite().all()):
+        raise ValueError("example_input holds numbers that are not finite.")
     traced = trace(model, example)
     found = operations(traced)
     norms = [op for op in found.values() if isinstance(op, BatchNorm)]
@@ -97,11 +100,11 @@ def plan(
         raise CannotPrune(
             f"{type(model).__name__} has no BatchNorm with gamma whose filters could be dead."
         )
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if not bool(tensor.isfinite().all()):
+            raise CannotPrune(f"{name} holds numbers that are not finite.")
     for op in norms:
         op.threshold = threshold
-        tensors = [*op.module.parameters(), *op.module.buffers()]
-        if not all(bool(t.isfinite().all()) for t in tensors):
-            raise CannotPrune(f"{op.node.target} (BatchNorm) has numbers that are not finite.")
     images = None if inactive_on is None else gradient_dead.find(traced, found, inactive_on)
     constants: dict[fx.Node, Channels] = {}
     for node, op in found.items():
