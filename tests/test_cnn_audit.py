@@ -482,6 +482,13 @@ def test_gamma_and_the_advice():
     assert "693 steps (6.9 epochs), and the run has 2,000 steps" in on.advice
     weak = audit_decay(O.AdamW(model.parameters(), lr=1e-3, weight_decay=1e-4), model)
     assert "makes little difference" in weak.advice
+    with torch.no_grad():
+        model.bn.weight.fill_(0.1)
+    adam = audit_decay(O.Adam(model.parameters(), weight_decay=1e-2), model)
+    halves = [row.half_life_steps for row in adam.rows if row.name in ("bn.weight", "norm.weight")]
+    assert halves[0] < halves[1]
+    words = f"of {halves[0]:,.0f} steps to {halves[1]:,.0f} steps, tensor by tensor"
+    assert words in adam.advice
 
 
 def test_frozen_tensors():
@@ -530,6 +537,8 @@ def test_amsgrad_hooks_and_values():
     row = next(row for row in audit.rows if row.name == "fc.weight")
     assert math.isnan(row.half_life_steps) and "not finite" in warned(audit, "fc.weight")
     assert "values are 0" in warned(audit, "bn.bias")
+    free = audit_decay(O.AdamW(model.parameters(), weight_decay=0.0), model)
+    assert "not finite" in warned(free, "fc.weight")
     decoupled = audit_decay(O.AdamW(model.parameters(), amsgrad=True), model)
     assert "flavour" not in warned(decoupled, "conv.weight")  # of no effect on the decay
 
@@ -640,7 +649,8 @@ def run_folder(tmp_path_factory):
     return folder
 
 
-def test_a_run_from_the_command_line(run_folder, tmp_path, capsys):
+def test_a_run_from_the_command_line(run_folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "110")
     page = tmp_path / "audit.html"
     assert main([str(run_folder / "config.json"), "--json", "--html", str(page)]) == 0
     fresh = json.loads(capsys.readouterr().out)
@@ -653,7 +663,9 @@ def test_a_run_from_the_command_line(run_folder, tmp_path, capsys):
     middle = sorted(run_folder.glob("checkpoint-*.pt"))
     for path in (run_folder, run_folder / "checkpoint.pt", middle[0]):
         assert main([str(path)]) == 0
-        assert "fully decoupled" in capsys.readouterr().out
+        said = capsys.readouterr().out
+        assert "fully decoupled" in said
+        assert ("going on at its last learning rate" in said) == (path != middle[0])
 
 
 def test_a_checkpoint_without_its_images(run_folder, monkeypatch):

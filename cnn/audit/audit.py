@@ -209,13 +209,13 @@ def _row(case: _Case, of: tuple[float, float, str], about: _About) -> Row:
 
 def _scales(
     cases: list[_Case], rows: tuple[Row, ...], lrs: list[Rates], sigma: float
-) -> tuple[float | None, float | None]:
-    """Shortest half-life of the normalisations' scales: with decay, and if it were switched on."""
+) -> tuple[tuple[float, float] | None, float | None]:
+    """Of the norms' scales the shortest and longest half-life; or the shortest, were decay on."""
     pairs = list(zip(cases, rows, strict=True))
     scales = [(c, r) for c, r in pairs if r.role in SCALES and not r.name.endswith("bias")]
     on = [r.half_life_steps for c, r in scales if strength(c.decay) and r.rule != UNKNOWN]
     if on:
-        return min(on), None
+        return (min(on), max(on)), None
     model = next((c for c, r in pairs if strength(c.decay) and r.role in WEIGHTS), None)
     off = [c.held.rms for c, _ in scales if c.groups and c.decay.rule == NONE]
     if not off or model is None:

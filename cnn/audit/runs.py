@@ -56,6 +56,8 @@ def audit_run(path: Path, *, sigma: float = 0.0, threshold: float = 1e-3) -> Aud
         threshold=threshold, by_hand=_by_hand(update),
     )  # fmt: skip
     said = [f"The run has done {done:,} of {config.steps:,} steps."] if done else []
+    if done and not len(left):
+        said[0] += " The numbers are those of going on at its last learning rate."
     if config.optim.gamma_l1:
         said.append("--gamma-l1 acts on gamma besides: it is not in these numbers.")
     return dataclasses.replace(audit, notes=(*said, *audit.notes))

@@ -108,14 +108,14 @@ def of_state(tensor: Any, wanted: Any) -> list[str]:
 
 def of_values(one: Held, decay: Any, half: float, doubt: str) -> list[str]:
     """Warnings of values that are not finite or all 0, and of a law outside its range."""
-    if not strength(decay):
-        return []
     found = []
+    if math.isnan(one.rms) and not one.tensor.is_meta:
+        found.append("Its values are not finite numbers: training has diverged.")
+    if not strength(decay):
+        return found
     if doubt and one.rms > 0:
         how = "unknown" if math.isnan(half) else "a rough one"
         found.append(f"The half-life is {how}: {doubt[0].lower()}{doubt[1:]}")
-    if math.isnan(one.rms) and not one.tensor.is_meta:
-        found.append("Its values are not finite numbers: training has diverged.")
     if one.rms == 0 and isinstance(decay, Adaptive):
         found.append("All its values are 0: there is nothing to decay yet.")
     return found
@@ -130,13 +130,15 @@ def of_scale(role: str, rule: str) -> list[str]:
     return ["gamma is decayed: a filter whose gamma sees little gradient loses its scale."]
 
 
-def advice(on: float | None, off: float | None, steps: int | None, per_epoch: int | None) -> str:
+def advice(
+    on: tuple[float, float] | None, off: float | None, steps: int | None, per_epoch: int | None
+) -> str:
     """Decay on or off for the normalisations.
 
     Parameters
     ----------
-    on : float or None
-        Shortest half-life of the scales that are decayed; None if none is.
+    on : (float, float) or None
+        Shortest and longest half-life of the scales that are decayed; None if none is.
     off : float or None
         The half-life that those that are not would have with the decay of the other weights.
     steps, per_epoch : int or None
@@ -155,10 +157,13 @@ def advice(on: float | None, off: float | None, steps: int | None, per_epoch: in
             f"the other weights, their half-life without gradient would be {time(off)}."
         )
     assert on is not None
-    head = f"Decay is on for your norms, with a half-life without gradient of {time(on)}"
-    if math.isnan(on):
+    short, long = on
+    head = f"Decay is on for your norms, with a half-life without gradient of {time(short)}"
+    if long > 1.01 * short:
+        head += f" to {time(long)}, tensor by tensor"
+    if math.isnan(short):
         return f"{head}: measure before you rely on it."
-    if on > (steps or LONG):
+    if short > (steps or LONG):
         return f"{head}: beyond the run, so that on or off makes little difference here."
     run = f", and the run has {steps:,} steps" if steps else ""
     return (
