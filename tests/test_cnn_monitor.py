@@ -163,6 +163,8 @@ def test_a_state_of_another_network_is_refused(tmp_path):
         other.load_state_dict(state)
     with pytest.raises(ValueError, match="another version"):
         other.load_state_dict({**state, "format": 99})
+    with pytest.raises(ValueError, match="must be what state_dict gave, not None"):
+        other.load_state_dict(None)  # type: ignore[arg-type]
     fifth = chain()
     other = GammaMonitor(fifth, adam(fifth), tmp_path / "c", every=5, show=False)
     with pytest.raises(ValueError, match="record-every 7, this run has 5"):

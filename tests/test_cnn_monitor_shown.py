@@ -171,6 +171,8 @@ def test_a_run_of_cnn_train_is_shown_too(tmp_path):
     assert made["setting"]["reg"] == "l2" and made["forecast"]["at"] == 60
     assert made["forecast"]["total"] == made["forecast"]["total_lo"] == pytest.approx(100 / 7)
     assert made["layers"][0]["counts"]["collapsed"] == 1
+    dated = np.isfinite(unpack(made["filters"]["t_median"]))
+    assert not dated[np.array(made["filters"]["verdict"]) != 3].any()
 
 
 @pytest.mark.parametrize(

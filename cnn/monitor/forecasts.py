@@ -131,7 +131,8 @@ def _record(history: History, traced: np.ndarray) -> Record:
 def _over(found: Any, record: Record) -> Any:
     """At the end there is nothing left to forecast: what came out, and when; the reasons stay."""
     p = dead(record).astype(float)
-    s, t = shares(p, record.layer, common=(0.0, 0.0)), collapse_step(record)
+    s = shares(p, record.layer, common=(0.0, 0.0))
+    t = np.where(p == 1, collapse_step(record), np.inf)
     filters = {"p_collapse": p, "t_lo": t, "t_median": t, "t_hi": t}
     layers = dict.fromkeys(("share", "share_lo", "share_hi"), ("layer_name", s.share))
     whole = dict.fromkeys(("total", "total_lo", "total_hi"), ((), s.total))

@@ -28,7 +28,7 @@ from cnn.monitor.recorded import labelled
 from cnn.monitor.setting import rate, setting
 from cnn.monitor.stream import Stream
 from cnn.monitor.view import View
-from regdyn.checks import finite, integer
+from regdyn.checks import finite, integer, shown
 
 FORMAT = 1
 UNBOUNDED = 2**62  # steps of a run whose length is not known
@@ -250,6 +250,10 @@ class GammaMonitor:
         ValueError
             If it is that of another network or version, or recorded in another way.
         """
+        if not isinstance(entry, Mapping):
+            raise ValueError(
+                f"the monitor's state must be what state_dict gave, not {shown(entry)}."
+            )
         if entry.get("format") != FORMAT:
             raise ValueError("the monitor's state was written by another version of this program.")
         self._history.load_state_dict(entry["history"])

@@ -120,7 +120,8 @@ const when = (i) => collapse(i).replace(/^(?=\d)/, "at step ");
 function showNext(body) {
   const left = shown().filter((i) => !isGone(i));
   const doomed = sorted(left.filter((i) => verdictOf(i) === "doomed"), "gamma");
-  const going = sorted(doomed, "collapse").slice(0, 5);
+  const over = report.steps !== null && report.step >= report.steps;
+  const going = over ? [] : sorted(doomed, "collapse").slice(0, 5);
   const known = left.filter((i) => !Number.isNaN(last(gamma, i)));
   const listed = going.length ? going : sorted(known, "gamma").slice(0, 5);
   const head = listed.length ? "Smallest γ that is left" : "No filter is left";

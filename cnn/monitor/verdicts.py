@@ -9,8 +9,8 @@ SELECTIVE = 0.05  # positive at fewer than this share of positions
 VERDICTS = {
     "alive": "none of the others",
     "selective": "positive at fewer than 5 % of positions, by Phi(beta/|gamma|), before a ReLU",
-    "doomed": "expected to be gone at the end (chance above 50 %), or only the decay is left: "
-    f"no gradient at all for {SILENT} steps",
+    "doomed": "expected to be gone at the end (chance above 50 %), or only the decay is left, and "
+    f"it will go if training goes on: no gradient at all for {SILENT} steps",
     "collapsed": "|gamma| is below the threshold",
     "unknown": "gamma or beta is not a number",
 }
