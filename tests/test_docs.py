@@ -130,7 +130,10 @@ def test_the_contents_list_every_page():
 
 @pytest.mark.parametrize(
     ("name", "extra", "command"),
-    [("main job", "-e .", "-m regdyn.sim --opt adam --reg l2"), ("tests", "[test]", "-m pytest")],
+    [
+        ("main job", "-e .", "-m regdyn.sim --opt adam --reg l2"),
+        ("tests", "[test]", "-m pytest -n 2"),
+    ],
 )
 def test_the_two_commands_of_the_readme(name, extra, command):
     done = readme_block(name)
