@@ -80,7 +80,8 @@ class whole(store.temporary):
 
     def __enter__(self) -> str:
         self.name = str(self.path.with_name(f".part-{self.path.name}"))
-        open(self.name, "wb").close()
+        with store.naming(self.path):
+            open(self.name, "wb").close()
         return self.name
 
 

@@ -5,6 +5,8 @@ import os
 import platform
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -219,18 +221,34 @@ class temporary:
         self.path = Path(path)
 
     def __enter__(self) -> str:
-        handle, self.name = tempfile.mkstemp(
-            dir=self.path.parent, prefix=".", suffix=self.path.suffix
-        )
+        with naming(self.path):
+            handle, self.name = tempfile.mkstemp(
+                dir=self.path.parent, prefix=".", suffix=self.path.suffix
+            )
         os.close(handle)
         return self.name
 
     def __exit__(self, kind: Any, *_: Any) -> None:
-        if kind is None:
-            os.chmod(self.name, 0o666 & ~_umask())
-            os.replace(self.name, self.path)
-        else:
+        if kind is not None:
             os.unlink(self.name)
+            return
+        os.chmod(self.name, 0o666 & ~_umask())
+        try:
+            with naming(self.path):
+                os.replace(self.name, self.path)
+        except OSError:
+            os.unlink(self.name)
+            raise
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An OSError says the name of the file that was wanted, not a temporary one."""
+    try:
+        yield
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None
+        raise
 
 
 class folder:

@@ -209,6 +209,15 @@ def test_a_failing_write_leaves_the_old_file(error, ds, tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["result.nc"]
 
 
+@pytest.mark.parametrize("where", ["missing/result.nc", "folder.nc"])
+def test_an_error_names_the_file_that_was_wanted(where, ds, tmp_path):
+    (tmp_path / "folder.nc").mkdir()
+    with pytest.raises(OSError) as error:
+        save(ds, tmp_path / where)
+    assert error.value.filename == str(tmp_path / where) and error.value.filename2 is None
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.nc"]
+
+
 def test_save_needs_a_folder(ds, tmp_path):
     with pytest.raises(OSError):
         save(ds, tmp_path / "nowhere" / "result.nc")
