@@ -326,6 +326,13 @@ def test_example_input_must_be_finite():
         prune(small(), images() * torch.nan)
 
 
+def test_a_model_and_an_optimizer_that_are_none_are_refused():
+    with pytest.raises(ValueError, match=r"model must be a torch.nn.Module, not 'net'"):
+        prune("net", images())  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"optimizer must be a torch.optim.Optimizer, not 'adam'"):
+        prune(small(), images(), optimizer="adam")  # type: ignore[arg-type]
+
+
 def test_example_input_must_be_a_tensor():
     with pytest.raises(ValueError, match=r"example_input must be a tensor \(n, ...\), not None"):
         prune(small(), None)  # type: ignore[arg-type]

@@ -66,9 +66,9 @@ def trace(model: nn.Module, example: Tensor) -> fx.GraphModule:
             is_split = split(traced)
             found = ShapeProp(traced).propagate(example)
     except Exception as error:
-        shown = tuple(example.shape)
+        given = f"a {example.dtype} tensor {tuple(example.shape)}"
         raise ValueError(
-            f"example_input must be what {name} takes, not a tensor {shown}: {_line(error)}"
+            f"example_input must be what {name} takes, not {given}: {_line(error)}"
         ) from error
     if is_split and not _alike(given, found):
         raise CannotPrune(

@@ -10,6 +10,7 @@ from torch import Tensor, nn, optim
 
 from cnn.prune.graph import CannotPrune
 from cnn.prune.surgery import Slices, cut
+from regdyn.checks import shown
 
 __all__ = ["check", "sliced"]
 
@@ -30,6 +31,8 @@ def check(optimizer: optim.Optimizer, model: nn.Module) -> None:
     ValueError
         If it trains a parameter that is not of `model`.
     """
+    if not isinstance(optimizer, optim.Optimizer):
+        raise ValueError(f"optimizer must be a torch.optim.Optimizer, not {shown(optimizer)}.")
     if type(optimizer) not in ELEMENTWISE:
         names = ", ".join(rule.__name__ for rule in ELEMENTWISE)
         raise CannotPrune(

@@ -91,6 +91,8 @@ def prune(
     """
     if not isinstance(example_input, Tensor) or example_input.ndim < 2 or not len(example_input):
         raise ValueError(f"example_input must be a tensor (n, ...), not {shown(example_input)}.")
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"model must be a torch.nn.Module, not {shown(model)}.")
     model = unwrapped(model)
     if fuse and (optimizer is not None or model.training):
         what = "with an optimizer" if optimizer is not None else "of a model in training mode"
