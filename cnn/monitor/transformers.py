@@ -18,7 +18,7 @@ except ImportError as error:
 STATE = "gamma_monitor.pt"
 
 
-class GammaCallback(TrainerCallback):
+class GammaCallback(TrainerCallback):  # pyright: ignore[reportGeneralTypeIssues]
     """Watches the model that a Trainer trains.
 
     What the monitor knows is saved beside the Trainer's checkpoints, and a training that is
