@@ -203,10 +203,7 @@ def _so_far(config: Config, folder: Path) -> dict[str, Any]:
     if entry is None:
         raise ValueError("not one step of training fits into the time: give more --minutes.")
     images = data.load(config.data)
-    model = models.build(
-        config.model, channels=images.channels, classes=images.classes, size=images.size
-    ).to(config.device)
-    model.load_state_dict(entry["model"])
+    model = models.trained(config.model, images, entry["model"]).to(config.device)
     share = measure.sparsity(measure.by_gamma(model, 1e-3))
     return {
         "steps": entry["step"], "ms_per_step": 1000 * entry["seconds"] / entry["step"],

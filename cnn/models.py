@@ -18,13 +18,14 @@ from cnn.layers import Layer, layers
 from regdyn.checks import choose, finite, integer, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from torch import Tensor
 
     from cnn.config import ModelConfig
+    from cnn.data import Data
 
-__all__ = ["Layer", "Network", "build", "conv_parameters", "layers"]
+__all__ = ["Layer", "Network", "build", "conv_parameters", "layers", "trained"]
 
 BASICNET = (64, 128, 128, 256, 256, 512, 512)
 WIDTHS = {  # section 5.1: filters of C1, and a multiplier for the others
@@ -101,6 +102,13 @@ def build(config: ModelConfig, *, channels: int, classes: int, size: int) -> Net
     nodes = (filters[-1] * side**2, *HIDDEN[name][head], classes)
     network = Network(features, nn.Sequential(OrderedDict(_head(name, head, nodes, act))))
     _initialise(network, eps=eps, uniform_gamma=config.gamma_init == "uniform")
+    return network
+
+
+def trained(config: ModelConfig, images: Data, weights: Mapping[str, Tensor]) -> Network:
+    """The network for `images` with these weights: a checkpoint's entry ``model``; on the CPU."""
+    network = build(config, channels=images.channels, classes=images.classes, size=images.size)
+    network.load_state_dict(weights)
     return network
 
 

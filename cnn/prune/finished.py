@@ -26,10 +26,7 @@ def network(path: Path) -> tuple[nn.Module, data.Data, Config]:
     entry = checkpoint.read(path / checkpoint.LAST if path.is_dir() else path)
     config = checkpoint.config_of(entry)
     images = data.load(config.data)
-    model = models.build(
-        config.model, channels=images.channels, classes=images.classes, size=images.size
-    )
-    model.load_state_dict(entry["model"])
+    model = models.trained(config.model, images, entry["model"])
     layout = torch.channels_last if config.channels_last else torch.contiguous_format
     return model.to(memory_format=layout).eval(), images, config  # type: ignore[call-overload]
 

@@ -118,10 +118,7 @@ def _words(run: Path, asked: Pruning) -> dict[str, Any]:
 def _network(entry: dict[str, Any], config: Config, images: "Data", here: "Place") -> "nn.Module":
     from cnn import models
 
-    model = models.build(
-        config.model, channels=images.channels, classes=images.classes, size=images.size
-    )
-    model.load_state_dict(entry["model"])
+    model = models.trained(config.model, images, entry["model"])
     return model.to(here.device, memory_format=_layout(config))  # type: ignore[call-overload]
 
 

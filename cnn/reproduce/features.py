@@ -47,10 +47,7 @@ def _measured(folder: Path) -> dict[str, np.ndarray]:
     config = checkpoint.config_of(entry)
     images = _images(config.data)
     torch.set_num_threads(1)  # the sums of one thread are the same everywhere
-    model = models.build(
-        config.model, channels=images.channels, classes=images.classes, size=images.size
-    )
-    model.load_state_dict(entry["model"])
+    model = models.trained(config.model, images, entry["model"])
     share = measure.universality(model, images.train)
     found = layers(model, chain=False)
     return {
